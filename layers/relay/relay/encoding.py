@@ -1,0 +1,205 @@
+"""Queue messages: JSON with a version, content in base64, compressed only where that saves billed chunks.
+
+SQS takes only legal XML characters (AWS API reference, SendMessage), so bytes travel as base64 and
+JSON stays ASCII. `v` is the version; the previous one still decodes (there is none before 1).
+"""
+
+import base64
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, Final, TypeVar
+
+from relay.errors import PermanentError
+from relay.outcome import Outcome, Report, State
+from relay.submission import Content, Delivery, Inline, Stored, Submission
+
+T = TypeVar("T")
+
+VERSION: Final = 1
+CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
+LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
+ENVELOPE_ROOM: Final = 24_576  # what 100 recipients and the other fields may take of a message
+
+# Dollars per million requests (us-east-1, autumn 2026): where the two cross decides inline or stored.
+SQS_REQUEST: Final = 0.40 + 0.10  # with fair queues
+S3_PUT: Final = 5.00
+S3_GET: Final = 0.40
+
+
+def inline_limit() -> int:
+    """Octets of queue-message body up to which inline content costs no more than S3.
+
+    A chunk is billed four times (sent to and received from ValidateQueue and DeliverQueue); a
+    reference costs one chunk each time, one PUT, and a GET by validate and by deliver.
+    """
+    by_reference = 4 * SQS_REQUEST + S3_PUT + 2 * S3_GET
+    return int(by_reference / (4 * SQS_REQUEST)) * CHUNK
+
+
+def fits_inline(content: bytes, copies: int = 1) -> bool:
+    """Whether `content` goes inline in each of `copies` queue messages, or once to the content store."""
+    room = inline_limit() - ENVELOPE_ROOM
+    return len(_pack(content)[1]) * copies <= room
+
+
+def encode_submission(submission: Submission) -> str:
+    return _dump("submission", _fields(submission))
+
+
+def encode_delivery(delivery: Delivery) -> str:
+    return _dump("delivery", _fields(delivery))
+
+
+def encode_report(report: Report) -> str:
+    return _dump("report", _fields(report))
+
+
+def decode_submission(body: str) -> Submission:
+    """PermanentError if `body` is not a submission of a version that we know; so the other two."""
+    return _load(body, "submission", _submission)
+
+
+def decode_delivery(body: str) -> Delivery:
+    return _load(body, "delivery", _delivery)
+
+
+def decode_report(body: str) -> Report:
+    return _load(body, "report", _report)
+
+
+def encode_outcome(outcome: Outcome) -> dict[str, Any]:
+    """As JSON types; also how the ledger keeps it."""
+    return asdict(outcome)
+
+
+def decode_outcome(fields: dict[str, Any]) -> Outcome:
+    """The inverse of encode_outcome; KeyError, TypeError or ValueError for anything else."""
+    return Outcome(
+        recipient=_text(fields["recipient"]),
+        state=State(fields["state"]),
+        time=float(fields["time"]),
+        attempt=int(fields["attempt"]),
+        code=int(fields["code"]),
+        enhanced=_text(fields["enhanced"]),
+        text=_text(fields["text"]),
+        remote=_text(fields.get("remote", "")),
+        tls=_text(fields.get("tls", "")),
+        next_due=float(fields.get("next_due", 0.0)),
+    )
+
+
+def _fields(thing: Submission | Delivery | Report) -> dict[str, Any]:
+    fields: dict[str, Any] = {name: getattr(thing, name) for name in thing.__dataclass_fields__}
+    if thing.content is not None:
+        fields["content"] = _encode_content(thing.content)
+    if isinstance(thing, Report):
+        fields["outcomes"] = [encode_outcome(outcome) for outcome in thing.outcomes]
+    return fields
+
+
+def _dump(kind: str, fields: dict[str, Any]) -> str:
+    return json.dumps({"v": VERSION, "kind": kind, **fields}, separators=(",", ":"))
+
+
+def _load(body: str, kind: str, build: Callable[[dict[str, Any]], T]) -> T:
+    try:
+        fields = json.loads(body)
+        if fields["v"] != VERSION or fields["kind"] != kind:
+            raise ValueError(f"not a {kind} of version {VERSION}")
+        return build(fields)
+    except (KeyError, TypeError, ValueError, AttributeError, zlib.error, RecursionError) as error:
+        raise PermanentError(f"unreadable {kind}", f"{type(error).__name__}: {error}") from error
+
+
+def _submission(fields: dict[str, Any]) -> Submission:
+    return Submission(
+        id=_text(fields["id"]),
+        account=_text(fields["account"]),
+        mail_from=_text(fields["mail_from"]),
+        rcpt_to=_texts(fields["rcpt_to"]),
+        received=float(fields["received"]),
+        content=_decode_content(fields["content"]),
+        eightbit=bool(fields["eightbit"]),
+        smtputf8=bool(fields["smtputf8"]),
+        attempt=int(fields["attempt"]),
+        due=float(fields["due"]),
+    )
+
+
+def _delivery(fields: dict[str, Any]) -> Delivery:
+    return Delivery(
+        id=_text(fields["id"]),
+        account=_text(fields["account"]),
+        mail_from=_text(fields["mail_from"]),
+        domain=_text(fields["domain"]),
+        chunk=int(fields["chunk"]),
+        rcpt_to=_texts(fields["rcpt_to"]),
+        received=float(fields["received"]),
+        content=_decode_content(fields["content"]),
+        eightbit=bool(fields["eightbit"]),
+        smtputf8=bool(fields["smtputf8"]),
+        attempt=int(fields["attempt"]),
+        due=float(fields["due"]),
+        notice=bool(fields["notice"]),
+    )
+
+
+def _report(fields: dict[str, Any]) -> Report:
+    return Report(
+        id=_text(fields["id"]),
+        account=_text(fields["account"]),
+        mail_from=_text(fields["mail_from"]),
+        domain=_text(fields["domain"]),
+        chunk=int(fields["chunk"]),
+        received=float(fields["received"]),
+        stage=_text(fields["stage"]),
+        outcomes=tuple(decode_outcome(outcome) for outcome in fields["outcomes"]),
+        content=None if fields["content"] is None else _decode_content(fields["content"]),
+        notice=bool(fields["notice"]),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{type(value).__name__} where text belongs")
+    return value
+
+
+def _texts(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value:
+        raise TypeError("a list with at least one text belongs here")
+    return tuple(_text(each) for each in value)
+
+
+def _encode_content(content: Content) -> dict[str, Any]:
+    match content:
+        case Stored(key, size):
+            return {"key": key, "size": size}
+        case Inline(data):
+            name, packed = _pack(data)
+            return {name: packed.decode("ascii")}
+
+
+def _pack(data: bytes) -> tuple[str, bytes]:
+    plain = base64.b64encode(data)
+    if _chunks(plain) == 1:
+        return "base64", plain
+    squeezed = base64.b64encode(zlib.compress(data, 1))
+    return ("zlib", squeezed) if _chunks(squeezed) < _chunks(plain) else ("base64", plain)
+
+
+def _chunks(packed: bytes) -> int:
+    return -(-(len(packed) + 1024) // CHUNK)  # 1 KiB: a usual envelope
+
+
+def _decode_content(fields: dict[str, Any]) -> Content:
+    match fields:
+        case {"key": str(key), "size": int(size)}:
+            return Stored(key, size)
+        case {"base64": str(packed)}:
+            return Inline(base64.b64decode(packed, validate=True))
+        case {"zlib": str(packed)}:
+            return Inline(zlib.decompress(base64.b64decode(packed, validate=True)))
+    raise ValueError("content is of no known form")

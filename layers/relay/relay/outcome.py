@@ -1,0 +1,66 @@
+"""What became of a recipient: Outcome, its State, and the Report that carries outcomes to record."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from relay.submission import Content
+
+
+class State(StrEnum):
+    """DEFERRED is the one state that is not final; every recipient ends in exactly one of the others."""
+
+    DEFERRED = "deferred"
+    DELIVERED = "delivered"
+    BOUNCED = "bounced"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    SUPPRESSED = "suppressed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        return self is not State.DEFERRED
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one recipient in one attempt.
+
+    state; time: epoch seconds; attempt: 1, 2, ...
+    code: the remote's (or our own equivalent) SMTP reply code, 0 if there was none.
+    enhanced: RFC 3463 status such as "5.1.1", always present. text: the words, free of control
+    characters, at most 1,000 characters. remote: "mx.example[192.0.2.1]", "" if none was reached.
+    tls: "TLSv1.3" or "" for plaintext. next_due: time of the next attempt, 0.0 when final.
+    """
+
+    recipient: str
+    state: State
+    time: float
+    attempt: int
+    code: int
+    enhanced: str
+    text: str
+    remote: str = ""
+    tls: str = ""
+    next_due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Outcomes of one delivery (or of one refused submission's part), as RecordQueue carries them.
+
+    Fields as in Delivery. content: Stored whenever an outcome failed for good, so that a notice
+    can quote the headers; None when nothing failed.
+    stage: "validate" or "deliver", the one that decided.
+    """
+
+    id: str
+    account: str
+    mail_from: str
+    domain: str
+    chunk: int
+    received: float
+    stage: str
+    outcomes: tuple[Outcome, ...]
+    content: Content | None = None
+    notice: bool = False

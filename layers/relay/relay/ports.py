@@ -1,0 +1,248 @@
+"""The ports: what the stages need of the world. Adapters live in `relay.aws`, `relay.smtp`, `relay.dns`.
+
+Every method raises TemporaryError when the other side is away, slow or throttling, unless it says more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Protocol
+
+from relay.outcome import Outcome
+from relay.submission import Delivery, DeliveryKey
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        ...
+
+
+class Queue(Protocol):
+    async def send(self, body: str, *, group: str, delay: float = 0.0) -> None:
+        """Put `body` on the queue; returns only once the queue has acknowledged it.
+
+        group: the message group (the account). delay: seconds, cut to the queue's longest (900).
+        """
+        ...
+
+
+class ContentStore(Protocol):
+    async def put(self, key: str, data: bytes) -> None: ...
+
+    async def get(self, key: str) -> bytes:
+        """The whole content. PermanentError if there is none under `key`."""
+        ...
+
+
+# --- DNS ---------------------------------------------------------------------------------------
+
+
+class DnsStatus(Enum):
+    OK = "ok"
+    NO_DATA = "no data"  # the name exists, this type doesn't
+    NO_NAME = "no such name"  # NXDOMAIN
+
+
+@dataclass(frozen=True, slots=True)
+class TxtAnswer:
+    """records: each TXT record's strings joined without a space (RFC 7208 §3.3), as bytes."""
+
+    status: DnsStatus
+    records: tuple[bytes, ...] = ()
+    ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class MxAnswer:
+    """records: (preference, host name in lower case without the last dot; "" for the null MX's ".")."""
+
+    status: DnsStatus
+    records: tuple[tuple[int, str], ...] = ()
+    ttl: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AddressAnswer:
+    """addresses: textual IPv4 (A) or IPv6 (AAAA) addresses."""
+
+    status: DnsStatus
+    addresses: tuple[str, ...] = ()
+    ttl: int = 0
+
+
+class Resolver(Protocol):
+    """Time-outs, SERVFAIL and answers that make no sense raise TemporaryError; names that cannot be
+    looked up at all (too long, empty label) raise PermanentError."""
+
+    async def txt(self, name: str) -> TxtAnswer: ...
+
+    async def mx(self, name: str) -> MxAnswer: ...
+
+    async def a(self, name: str) -> AddressAnswer: ...
+
+    async def aaaa(self, name: str) -> AddressAnswer: ...
+
+
+# --- the ledger --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """One delivery's truth. outcomes: the last one of each recipient that has one.
+
+    attempt: the attempt that is under way or due next. final: every recipient's outcome is final.
+    """
+
+    key: DeliveryKey
+    attempt: int
+    due: float = 0.0
+    owner: str = ""
+    claimed_until: float = 0.0
+    final: bool = False
+    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """The claim is ours (entry.owner is who we said we are): send to the recipients not final in `entry`."""
+
+    entry: LedgerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Somebody else's claim lives until `until`."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The delivery is final: pass `entry.outcomes` on again and end."""
+
+    entry: LedgerEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Superseded:
+    """The ledger has moved on to a later attempt: the message may be dropped."""
+
+    entry: LedgerEntry
+
+
+Claim = Claimed | Held | Finished | Superseded
+
+
+class Ledger(Protocol):
+    """One item a delivery. Each write is conditional; a failed condition is settled by reading the item:
+    if the owner is us, our write took effect and only its answer was lost."""
+
+    async def claim(self, delivery: Delivery, *, owner: str, now: float, until: float) -> Claim:
+        """Claim this attempt. `owner` is unique to this try at claiming."""
+        ...
+
+    async def settle(self, key: DeliveryKey, *, owner: str, outcomes: tuple[Outcome, ...], final: bool) -> None:
+        """Write these recipients' outcomes under our claim, BEFORE they are passed on. `final`: all of the
+        delivery's recipients are final now; the claim ends. PermanentError("claim lost") if it isn't ours."""
+        ...
+
+    async def advance(self, key: DeliveryKey, *, owner: str, attempt: int, due: float) -> None:
+        """Move on to `attempt`, due then; the claim ends. Called AFTER that attempt's message was queued.
+        A lost claim is no error here: whoever holds it goes on."""
+        ...
+
+    async def refuse(self, key: DeliveryKey, *, attempt: int, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
+        """Make a delivery final that was never sent (validate's refusal). The first decision stands: if the
+        item exists already, nothing is changed. Returns the item as it is now."""
+        ...
+
+
+# --- sending -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReply:
+    """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
+    a 4xx. code, enhanced, text, remote, tls as in Outcome."""
+
+    recipient: str
+    ok: bool
+    permanent: bool
+    code: int
+    enhanced: str
+    text: str
+    remote: str = ""
+    tls: str = ""
+
+
+class Transport(Protocol):
+    async def send(
+        self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
+    ) -> tuple[RecipientReply, ...]:
+        """Send to the domain's server; one reply for each of `recipients`, same order. Never raises for
+        what a remote or DNS does. deadline: epoch seconds by which it has returned; no DATA is started
+        unless the wait for its answer still fits."""
+        ...
+
+
+# --- accounts and rows -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """user: as registered; the key is user.lower(). salt, hash: of the password (relay.password).
+    phone: E.164. created: epoch seconds."""
+
+    user: str
+    salt: bytes
+    hash: bytes
+    phone: str
+    created: float
+    disabled: bool = False
+
+
+class Accounts(Protocol):
+    async def find(self, user: str) -> Account | None:
+        """By user name in any case; None if there is none."""
+        ...
+
+    async def create(self, account: Account) -> bool:
+        """False if the name (in lower case) is taken; then nothing changed."""
+        ...
+
+    async def remove(self, user: str) -> None: ...
+
+    async def list(self) -> tuple[Account, ...]: ...
+
+
+class Sms(Protocol):
+    async def send(self, phone: str, text: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One attempt at one recipient, as the Messages table keeps it for search."""
+
+    id: str
+    account: str
+    mail_from: str
+    domain: str
+    received: float
+    stage: str
+    outcome: Outcome
+    notice: bool = False
+
+
+class Messages(Protocol):
+    async def put(self, rows: tuple[Row, ...]) -> None:
+        """Write the rows; the same row again changes nothing."""
+        ...
+
+    async def of_id(self, id: str) -> tuple[Row, ...]:
+        """Every row of one message, by recipient and attempt."""
+        ...
+
+    async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
+        """An account's rows, newest message first."""
+        ...

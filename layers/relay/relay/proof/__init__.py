@@ -1,0 +1,1 @@
+"""Proof by DNS that a sender domain wants this mail sent."""

@@ -1,0 +1,36 @@
+"""When next, and when to give up: pure (DESIGN: the clock is ours, not the queue's).
+
+5 m, 15 m, 30 m, 1 h, 2 h, 4 h, then every 4 h, to 48 h, with jitter; RFC 5321 §4.5.4.1 asks for
+at least 30 minutes on average and for giving up after 4-5 days at the latest.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+DELAYS: Final = (300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
+LIFETIME: Final = 48 * 3600.0
+JITTER: Final = 0.1  # of the delay, upwards: a destination's backlog doesn't come back at once
+LONGEST_HOP: Final = 900.0  # SQS DelaySeconds is at most 15 minutes
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """speed: every duration is divided by it (for the local system and tests; 1 in the cloud)."""
+
+    speed: float = 1.0
+
+    def next_due(self, *, received: float, attempt: int, now: float, chance: float) -> float | None:
+        """When the attempt after `attempt` (1, 2, ...) is due, or None if the message expires.
+
+        chance: uniform in [0, 1), for the jitter. All times are epoch seconds.
+        """
+        expiry = received + LIFETIME / self.speed
+        if now >= expiry:
+            return None
+        delay = DELAYS[min(attempt, len(DELAYS)) - 1] * (1 + JITTER * chance) / self.speed
+        return min(now + delay, expiry)  # the last attempt is made at the expiry itself
+
+
+def hop(due: float, now: float) -> float:
+    """Seconds to delay the queue message so that it comes at `due`, or as near as one hop gets (>= 0)."""
+    return max(0.0, min(due - now, LONGEST_HOP))

@@ -1,0 +1,69 @@
+"""The functions' settings, read from the environment that template.yaml gives them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+class SettingsError(Exception):
+    """Says which variable is wrong, its value, and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionSettings:
+    """Queue URLs, table and bucket names; and the parameters of the service.
+
+    token_name, spf_domain, host_name: what senders publish and where they connect.
+    claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
+    dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
+    """
+
+    validate_queue_url: str
+    deliver_queue_url: str
+    record_queue_url: str
+    ledger_table: str
+    messages_table: str
+    accounts_table: str
+    content_bucket: str
+    token_name: str
+    spf_domain: str
+    host_name: str
+    claim_seconds: float
+    clock_speed: float
+    dns_servers: tuple[str, ...]
+    smtp_port: int
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
+        """RELAY_<FIELD NAME> for each field; SettingsError names the first that is missing or wrong."""
+
+        def text(name: str) -> str:
+            value = environment.get(name, "")
+            if not value:
+                raise SettingsError(f"{name} is not set")
+            return value
+
+        def number(name: str) -> float:
+            try:
+                value = float(text(name))
+            except ValueError:
+                raise SettingsError(f"{name}={environment[name]!r} is not a number") from None
+            if not 0 < value < 1e9:
+                raise SettingsError(f"{name}={environment[name]!r} is not a positive number")
+            return value
+
+        return cls(
+            validate_queue_url=text("RELAY_VALIDATE_QUEUE_URL"),
+            deliver_queue_url=text("RELAY_DELIVER_QUEUE_URL"),
+            record_queue_url=text("RELAY_RECORD_QUEUE_URL"),
+            ledger_table=text("RELAY_LEDGER_TABLE"),
+            messages_table=text("RELAY_MESSAGES_TABLE"),
+            accounts_table=text("RELAY_ACCOUNTS_TABLE"),
+            content_bucket=text("RELAY_CONTENT_BUCKET"),
+            token_name=text("RELAY_TOKEN_NAME"),
+            spf_domain=text("RELAY_SPF_DOMAIN"),
+            host_name=text("RELAY_HOST_NAME"),
+            claim_seconds=number("RELAY_CLAIM_SECONDS"),
+            clock_speed=number("RELAY_CLOCK_SPEED"),
+            dns_servers=tuple(filter(None, environment.get("RELAY_DNS_SERVERS", "").replace(" ", "").split(","))),
+            smtp_port=int(number("RELAY_SMTP_PORT")),
+        )

@@ -1,0 +1,108 @@
+"""What travels on ValidateQueue and DeliverQueue: Submission and Delivery (docs/flow.md).
+
+Pure data; `relay.encoding` turns it into queue messages and back.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+MAX_RECIPIENTS_PER_DELIVERY: Final = 100  # RFC 5321 §4.5.3.1.8: every server takes at least 100
+
+
+@dataclass(frozen=True, slots=True)
+class Inline:
+    """Content that travels in the queue message itself: the whole message as bytes, CRLF line ends."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Content in the content store (S3): its key and its size in octets."""
+
+    key: str
+    size: int
+
+
+Content = Inline | Stored
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A message that the gateway accepted.
+
+    id: UUIDv7 that the gateway made. account: the user name in lower case.
+    mail_from: envelope sender `local@a-label-domain`, "" for the null reverse-path.
+    rcpt_to: envelope recipients, same form, in the order given, without repeats.
+    received: when it was accepted, epoch seconds. content: with our trace header on top.
+    eightbit / smtputf8: BODY=8BITMIME / SMTPUTF8 were given at MAIL.
+    attempt: 1 for the first try at validation; due: not before this time, epoch seconds.
+    """
+
+    id: str
+    account: str
+    mail_from: str
+    rcpt_to: tuple[str, ...]
+    received: float
+    content: Content
+    eightbit: bool = False
+    smtputf8: bool = False
+    attempt: int = 1
+    due: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to at most 100 recipients of one domain; fields as in Submission.
+
+    domain: the recipients' domain (A-labels, lower case). chunk: 0, 1, ... within the domain,
+    numbered the same way however often validation is run.
+    notice: it is a notice (RFC 3464), for which no further notice is ever sent.
+    """
+
+    id: str
+    account: str
+    mail_from: str
+    domain: str
+    chunk: int
+    rcpt_to: tuple[str, ...]
+    received: float
+    content: Content
+    eightbit: bool = False
+    smtputf8: bool = False
+    attempt: int = 1
+    due: float = 0.0
+    notice: bool = False
+
+    @property
+    def key(self) -> "DeliveryKey":
+        return DeliveryKey(self.id, self.domain, self.chunk)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class DeliveryKey:
+    """The ledger's key: our id + domain + chunk."""
+
+    id: str
+    domain: str
+    chunk: int
+
+    @property
+    def part(self) -> str:
+        """`domain#chunk`, the ledger's sort key."""
+        return f"{self.domain}#{self.chunk}"
+
+
+def recipients_by_part(rcpt_to: tuple[str, ...]) -> dict[tuple[str, int], tuple[str, ...]]:
+    """Recipients grouped into deliveries: {(domain, chunk): recipients}.
+
+    The same input gives the same numbering, always: the ledger's keys rely on it.
+    """
+    domains: dict[str, list[str]] = {}
+    for recipient in rcpt_to:
+        domains.setdefault(recipient.rpartition("@")[2], []).append(recipient)
+    return {
+        (domain, start // MAX_RECIPIENTS_PER_DELIVERY): tuple(all_[start : start + MAX_RECIPIENTS_PER_DELIVERY])
+        for domain, all_ in domains.items()
+        for start in range(0, len(all_), MAX_RECIPIENTS_PER_DELIVERY)
+    }

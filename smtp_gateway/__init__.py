@@ -1,0 +1,1 @@
+"""The submission server: SMTP in, a queue message out, then 250."""
