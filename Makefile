@@ -1,0 +1,68 @@
+# Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-pythons check format lock clean
+SHELL := /bin/bash
+
+PYTHON ?= python3
+VENV := .venv
+SAM := .venv-sam
+BIN := $(VENV)/bin
+PIP := -m pip --disable-pip-version-check --quiet
+
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 24
+
+setup: $(VENV)/ready ## the environment alone (.venv)
+
+$(VENV)/ready: locks/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "make: $(PYTHON) is missing or older than 3.11; name another: make $(MAKECMDGOALS) PYTHON=python3.13" >&2; exit 1; }
+	@echo "Setting up $(VENV) (about half a minute, once) ..."
+	@$(PYTHON) -m venv --clear $(VENV) \
+	  || { echo "make: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python $(PIP) install --require-hashes --requirement locks/dev.txt
+	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup ## the whole system on this machine, real messages through it, each one's fate
+	@$(BIN)/mailrelay demo
+
+up: setup ## the same system, kept running until Ctrl-C
+	@$(BIN)/mailrelay local
+
+test: setup ## all tests
+	@$(BIN)/pytest
+
+test-pythons: ## the unit tests under every supported Python that this machine has
+	@bash tests/pythons.sh
+
+check: setup $(SAM)/ready ## lint, types, import contracts, template lint
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/cfn-lint template.yaml && echo "cfn-lint: template.yaml is fine"
+	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint --region eu-north-1
+
+$(SAM)/ready: locks/sam.txt # an environment of its own: aws-sam-cli pins another boto3 than ours
+	@echo "Setting up $(SAM) (about a minute, once) ..."
+	@$(PYTHON) -m venv --clear $(SAM)
+	@$(SAM)/bin/python $(PIP) install --require-hashes --requirement locks/sam.txt
+	@touch $@
+
+format: setup ## put the source in form
+	@$(BIN)/ruff check --fix --quiet .
+	@$(BIN)/ruff format .
+
+LOCK = $(1)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+       --custom-compile-command 'make lock'
+lock: ## pin anew what pyproject.toml and locks/sam.in ask for
+	@$(PYTHON) -m venv .venv-lock && .venv-lock/bin/python $(PIP) install uv
+	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra layer --extra gateway --extra ctl --extra local --extra dev -o locks/dev.txt
+	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra gateway -c locks/dev.txt -o locks/gateway.txt
+	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra ctl -c locks/dev.txt -o locks/ctl.txt
+	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra layer -c locks/dev.txt -o layers/relay/requirements.txt
+	@$(call LOCK,.venv-lock/bin) locks/sam.in -o locks/sam.txt
+
+clean: ## remove what the other targets made
+	@rm -rf .venv .venv-* .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

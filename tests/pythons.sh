@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Runs the unit tests under each supported Python that this machine has; says which it hasn't.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+find_python() { # the path of a python$1 that really runs: plain, or one of pyenv's
+    local candidate
+    for candidate in "python$1" "$(pyenv prefix "$(pyenv latest "$1" 2>/dev/null)" 2>/dev/null)/bin/python$1"; do
+        if "$candidate" -c 'import venv' >/dev/null 2>&1; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    return 1
+}
+
+for version in 3.11 3.12 3.13; do
+    if ! python=$(find_python "$version"); then
+        echo "Python $version: not on this machine, skipped"
+        continue
+    fi
+    venv=.venv-$version
+    if [ ! -e "$venv/ready" ] || [ locks/dev.txt -nt "$venv/ready" ]; then
+        "$python" -m venv --clear "$venv"
+        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --requirement locks/dev.txt
+        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+        touch "$venv/ready"
+    fi
+    echo "Python $version:"
+    "$venv/bin/pytest" tests/unit -p no:cacheprovider
+done
