@@ -1,0 +1,217 @@
+"""In-memory stand-ins for the ports; tests/unit/aws/test_contracts_*.py hold them to what the real adapters do.
+
+Each can be told to fail: `fail_next(error, ...)` queues errors for the coming calls, one each;
+`fail = error` makes every call fail until it is None again.
+"""
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+from relay.errors import PermanentError, RelayError
+from relay.outcome import Outcome
+from relay.ports import Account, Claim, Claimed, Finished, Held, LedgerEntry, Row, Superseded
+from relay.submission import Delivery, DeliveryKey
+
+LONGEST_DELAY = 900.0
+LARGEST_BODY = 1_048_576
+
+
+class FakeClock:
+    """A clock that stands still until it is advanced."""
+
+    def __init__(self, now: float = 1_800_000_000.0) -> None:
+        self.time = now
+
+    def now(self) -> float:
+        return self.time
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+
+
+class Failing:
+    def __init__(self) -> None:
+        self.fail: RelayError | None = None
+        self._failures: deque[RelayError | None] = deque()
+
+    def fail_next(self, *errors: RelayError | None) -> None:
+        """The coming calls raise these, one each; None lets a call through."""
+        self._failures.extend(errors)
+
+    def _maybe_fail(self) -> None:
+        error = self._failures.popleft() if self._failures else self.fail
+        if error is not None:
+            raise error
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was put on a queue; delay in seconds, as the queue would keep it (0-900)."""
+
+    body: str
+    group: str
+    delay: float
+
+
+class FakeQueue(Failing):
+    """ports.Queue; `sent` in order, `take()` empties it, `bodies` for short."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[Sent] = []
+
+    @property
+    def bodies(self) -> list[str]:
+        return [each.body for each in self.sent]
+
+    def take(self) -> list[Sent]:
+        taken, self.sent = self.sent, []
+        return taken
+
+    async def send(self, body: str, *, group: str, delay: float = 0.0) -> None:
+        self._maybe_fail()
+        if not body or not all(_legal(character) for character in body):
+            raise PermanentError("message is not legal text for the queue")
+        if len(body.encode()) > LARGEST_BODY:
+            raise PermanentError("message is larger than the queue takes")
+        self.sent.append(Sent(body, group, min(max(delay, 0.0), LONGEST_DELAY)))
+
+
+def _legal(character: str) -> bool:
+    return (
+        character in "\t\n\r"
+        or " " <= character <= "\ud7ff"
+        or "\ue000" <= character <= "\ufffd"
+        or character > "\uffff"
+    )
+
+
+class FakeContent(Failing):
+    """ports.ContentStore; `items`: key -> bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, bytes] = {}
+
+    async def put(self, key: str, data: bytes) -> None:
+        self._maybe_fail()
+        self.items[key] = data
+
+    async def get(self, key: str) -> bytes:
+        self._maybe_fail()
+        try:
+            return self.items[key]
+        except KeyError:
+            raise PermanentError("the message's content is gone", f"no content under {key!r}") from None
+
+
+class FakeLedger(Failing):
+    """ports.Ledger; `items`: key -> LedgerEntry."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[DeliveryKey, LedgerEntry] = {}
+
+    async def claim(self, delivery: Delivery, *, owner: str, now: float, until: float) -> Claim:
+        self._maybe_fail()
+        entry = self.items.get(delivery.key)
+        if entry is None:
+            entry = LedgerEntry(delivery.key, delivery.attempt)
+        if entry.final:
+            return Finished(entry)
+        if entry.attempt > delivery.attempt:
+            return Superseded(entry)
+        if entry.claimed_until > now and entry.owner != owner:
+            return Held(entry.claimed_until)
+        entry = replace(entry, attempt=delivery.attempt, due=delivery.due, owner=owner, claimed_until=until)
+        self.items[delivery.key] = entry
+        return Claimed(entry)
+
+    async def settle(self, key: DeliveryKey, *, owner: str, outcomes: tuple[Outcome, ...], final: bool) -> None:
+        self._maybe_fail()
+        entry = self.items.get(key)
+        if entry is None or entry.owner != owner or (entry.final and not final):
+            raise PermanentError("claim lost")
+        if entry.final:
+            return  # our own write, whose answer was lost
+        now_known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
+        until = 0.0 if final else entry.claimed_until
+        self.items[key] = replace(entry, outcomes=now_known, final=final, claimed_until=until)
+
+    async def advance(self, key: DeliveryKey, *, owner: str, attempt: int, due: float) -> None:
+        self._maybe_fail()
+        entry = self.items.get(key)
+        if entry is not None and entry.owner == owner and not entry.final:
+            self.items[key] = replace(entry, attempt=attempt, due=due, owner="", claimed_until=0.0)
+
+    async def refuse(self, key: DeliveryKey, *, attempt: int, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
+        self._maybe_fail()
+        refused = LedgerEntry(key, attempt, final=True, outcomes={each.recipient: each for each in outcomes})
+        return self.items.setdefault(key, refused)
+
+
+class FakeMessages(Failing):
+    """ports.Messages; `rows` as they are kept, one for each recipient, stage and attempt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rows: dict[tuple[str, str, str, int], Row] = {}
+
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        return tuple(self._rows.values())
+
+    async def put(self, rows: tuple[Row, ...]) -> None:
+        self._maybe_fail()
+        for row in rows:
+            self._rows[row.id, row.outcome.recipient, row.stage, row.outcome.attempt] = row
+
+    async def of_id(self, id: str) -> tuple[Row, ...]:
+        self._maybe_fail()
+        return tuple(sorted((row for row in self.rows if row.id == id), key=_recipient_attempt))
+
+    async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
+        self._maybe_fail()
+        found = sorted((row for row in self.rows if row.account == account), key=_recipient_attempt)
+        found.sort(key=lambda row: row.id, reverse=True)
+        return tuple(row for row in found if row.received >= since)[:limit]
+
+
+def _recipient_attempt(row: Row) -> tuple[str, bool, int]:
+    return row.outcome.recipient, row.stage != "validate", row.outcome.attempt
+
+
+class FakeAccounts(Failing):
+    """ports.Accounts; `items`: user name in lower case -> Account."""
+
+    def __init__(self, *accounts: Account) -> None:
+        super().__init__()
+        self.items: dict[str, Account] = {account.user.lower(): account for account in accounts}
+
+    async def find(self, user: str) -> Account | None:
+        self._maybe_fail()
+        return self.items.get(user.lower())
+
+    async def create(self, account: Account) -> bool:
+        self._maybe_fail()
+        return self.items.setdefault(account.user.lower(), account) == account
+
+    async def remove(self, user: str) -> None:
+        self._maybe_fail()
+        self.items.pop(user.lower(), None)
+
+    async def list(self) -> tuple[Account, ...]:
+        self._maybe_fail()
+        return tuple(self.items[user] for user in sorted(self.items))
+
+
+class FakeSms(Failing):
+    """ports.Sms; `sent`: (phone, text)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[tuple[str, str]] = []
+
+    async def send(self, phone: str, text: str) -> None:
+        self._maybe_fail()
+        self.sent.append((phone, text))
