@@ -7,7 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 SAM := .venv-sam
 BIN := $(VENV)/bin
-PIP := -m pip --disable-pip-version-check --quiet
+PIP := -m pip --disable-pip-version-check -qq
 
 help: ## what there is
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1 \t/p' $(MAKEFILE_LIST) | expand -t 24
@@ -20,7 +20,7 @@ $(VENV)/ready: locks/dev.txt pyproject.toml
 	@echo "Setting up $(VENV) (about half a minute, once) ..."
 	@$(PYTHON) -m venv --clear $(VENV) \
 	  || { echo "make: '$(PYTHON) -m venv' failed; on Debian: apt-get install python3-venv" >&2; exit 1; }
-	@$(BIN)/python $(PIP) install --require-hashes --requirement locks/dev.txt
+	@$(BIN)/python $(PIP) install --no-deps --require-hashes --requirement locks/dev.txt
 	@$(BIN)/python $(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -47,7 +47,7 @@ check: setup $(SAM)/ready ## lint, types, import contracts, template lint
 $(SAM)/ready: locks/sam.txt # an environment of its own: aws-sam-cli pins another boto3 than ours
 	@echo "Setting up $(SAM) (about a minute, once) ..."
 	@$(PYTHON) -m venv --clear $(SAM)
-	@$(SAM)/bin/python $(PIP) install --require-hashes --requirement locks/sam.txt
+	@$(SAM)/bin/python $(PIP) install --no-deps --require-hashes --requirement locks/sam.txt
 	@touch $@
 
 format: setup ## put the source in form

@@ -22,8 +22,8 @@ for version in 3.11 3.12 3.13; do
     venv=.venv-$version
     if [ ! -e "$venv/ready" ] || [ locks/dev.txt -nt "$venv/ready" ]; then
         "$python" -m venv --clear "$venv"
-        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes --requirement locks/dev.txt
-        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation --editable .
+        "$venv/bin/python" -m pip --disable-pip-version-check -qq install --no-deps --require-hashes --requirement locks/dev.txt
+        "$venv/bin/python" -m pip --disable-pip-version-check -qq install --no-deps --no-build-isolation --editable .
         touch "$venv/ready"
     fi
     echo "Python $version:"
