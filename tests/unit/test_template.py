@@ -1,0 +1,91 @@
+"""template.yaml: the table of clocks (docs/flow.md), and what holds mail is kept and encrypted."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from relay import retry
+
+STAGES = ("Validate", "Deliver", "Record")
+TIMEOUTS = {"Validate": 60, "Deliver": 300, "Record": 60}
+FOURTEEN_DAYS = 14 * 24 * 3600
+
+
+def load() -> dict[str, Any]:
+    class Loader(yaml.SafeLoader):
+        pass
+
+    def tagged(loader: yaml.Loader, suffix: str, node: yaml.Node) -> Any:
+        match node:
+            case yaml.ScalarNode():
+                return {suffix: node.value}
+            case yaml.SequenceNode():
+                return {suffix: loader.construct_sequence(node, deep=True)}
+        return {suffix: loader.construct_mapping(node, deep=True)}
+
+    Loader.add_multi_constructor("!", tagged)
+    text = (Path(__file__).parents[2] / "template.yaml").read_text()
+    return yaml.load(text, Loader)  # a SafeLoader
+
+
+TEMPLATE = load()
+RESOURCES = TEMPLATE["Resources"]
+
+
+def properties(logical_name: str) -> dict[str, Any]:
+    return dict(RESOURCES[logical_name]["Properties"])
+
+
+def mapping(stage: str) -> dict[str, Any]:
+    (event,) = properties(f"{stage}Function")["Events"].values()
+    return dict(event["Properties"])
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_clocks(stage: str) -> None:
+    queue, dead = properties(f"{stage}Queue"), properties(f"{stage}DeadLetterQueue")
+    assert properties(f"{stage}Function")["Timeout"] == TIMEOUTS[stage]
+    assert queue["VisibilityTimeout"] == 6 * TIMEOUTS[stage]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == 5
+    assert queue["RedrivePolicy"]["deadLetterTargetArn"] == {"GetAtt": f"{stage}DeadLetterQueue.Arn"}
+    assert queue["MessageRetentionPeriod"] == dead["MessageRetentionPeriod"] == FOURTEEN_DAYS
+
+
+def test_a_claim_outlives_the_function_and_ends_before_the_message_comes_back() -> None:
+    claim = float(TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]["RELAY_CLAIM_SECONDS"])
+    assert TIMEOUTS["Deliver"] < claim < properties("DeliverQueue")["VisibilityTimeout"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_mappings(stage: str) -> None:
+    assert mapping(stage)["Queue"] == {"GetAtt": f"{stage}Queue.Arn"}
+    assert mapping(stage)["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert mapping(stage)["ScalingConfig"]["MaximumConcurrency"]
+    assert mapping(stage)["MaximumBatchingWindowInSeconds"] <= 1  # a password reset waits for it
+
+
+def test_content_outlives_retries_and_dead_letters() -> None:
+    (rule,) = properties("ContentBucket")["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] * 86400 > retry.LIFETIME + FOURTEEN_DAYS + 24 * 3600
+
+
+@pytest.mark.parametrize(
+    "logical_name", [key for key, each in RESOURCES.items() if each["Type"].split("::")[1] in {"SQS", "DynamoDB", "S3"}]
+)
+def test_what_holds_mail_or_accounts_is_kept_and_encrypted(logical_name: str) -> None:
+    resource = RESOURCES[logical_name]
+    assert resource["DeletionPolicy"] == resource["UpdateReplacePolicy"] == "Retain"
+    assert resource["Properties"].keys() & {"SqsManagedSseEnabled", "SSESpecification", "BucketEncryption"}, (
+        "no encryption at rest"
+    )
+
+
+def test_the_names_of_the_service_are_parameters_only() -> None:
+    defaults = {"TokenName": "elastx-mrs", "SpfDomain": "elastx.email", "HostName": "smtp.elastx.email"}
+    assert {key: TEMPLATE["Parameters"][key]["Default"] for key in defaults} == defaults
+    root = Path(__file__).parents[2]
+    for folder in ("layers", "functions", "smtp_gateway", "relayctl", "local"):
+        for path in (root / folder).rglob("*.py"):
+            assert "elastx" not in path.read_text(), path
