@@ -1,0 +1,228 @@
+"""relay.notice: what is built is parsed back with the standard library's e-mail package."""
+
+import email
+import email.policy
+from dataclasses import replace
+from email.message import EmailMessage
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from relay import notice
+from relay.outcome import Outcome, Report, State
+from relay.submission import Stored
+
+NOW = 1_800_000_300.0
+HEADER = b"Received: from app\r\n\tby relay\r\nFrom: app@shop.example\r\nSubject: Your\r\n order\r\n"
+
+BOUNCED = Outcome(
+    recipient="nobody@there.example",
+    state=State.BOUNCED,
+    time=1_800_000_200.0,
+    attempt=1,
+    code=550,
+    enhanced="5.1.1",
+    text="No such user here",
+    remote="mx.there.example[192.0.2.7]",
+    tls="TLSv1.3",
+)
+REPORT = Report(
+    id="0192f0c4-0000-7000-8000-000000000001",
+    account="user@mailbox.example",
+    mail_from="app@shop.example",
+    domain="there.example",
+    chunk=0,
+    received=1_800_000_000.0,
+    stage="deliver",
+    outcomes=(BOUNCED,),
+    content=Stored("k", 10),
+)
+PUBLISH = 'shop.example has no ownership token: publish TXT "elastx-mrs=' + "0" * 64 + '" at shop.example'
+REFUSED = replace(BOUNCED, state=State.REJECTED, code=550, enhanced="5.7.1", text=PUBLISH, remote="", tls="")
+
+
+def built(*failed: Outcome, report: Report = REPORT, to: str = "app@shop.example", header: bytes = HEADER) -> bytes:
+    return notice.build(report, failed, id="n-1", to=to, host_name="smtp.relay.example", now=NOW, header=header)
+
+
+def parsed(raw: bytes) -> EmailMessage:
+    message = email.message_from_bytes(raw, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    assert not message.defects
+    return message
+
+
+def status_blocks(message: EmailMessage) -> list[Any]:
+    status: Any = message.get_payload(1)
+    assert status.get_content_type() == "message/delivery-status"
+    return list(status.get_payload())
+
+
+def test_a_program_reads_every_field() -> None:
+    message = parsed(built(BOUNCED))
+    assert message.get_content_type() == "multipart/report"
+    assert message["Content-Type"].params["report-type"] == "delivery-status"
+    assert message["From"].addresses[0].addr_spec == "MAILER-DAEMON@smtp.relay.example"
+    assert message["From"].addresses[0].display_name == "Mail Delivery System"
+    assert message["To"].addresses[0].addr_spec == "app@shop.example"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["Message-ID"] == "<n-1@smtp.relay.example>"
+    assert message["Date"].datetime.timestamp() == NOW
+    assert message["Subject"] == "Undelivered mail to nobody@there.example"
+    whole, each = status_blocks(message)
+    assert dict(whole.items()) == {
+        "Reporting-MTA": "dns; smtp.relay.example",
+        "Arrival-Date": "Fri, 15 Jan 2027 08:00:00 +0000",
+    }
+    assert dict(each.items()) == {
+        "Final-Recipient": "rfc822; nobody@there.example",
+        "Action": "failed",
+        "Status": "5.1.1",
+        "Remote-MTA": "dns; mx.there.example",
+        "Diagnostic-Code": "smtp; 550 5.1.1 No such user here",
+        "Last-Attempt-Date": "Fri, 15 Jan 2027 08:03:20 +0000",
+        "Final-Log-ID": REPORT.id,
+    }
+    headers: Any = message.get_payload(2)
+    assert headers.get_content_type() == "text/rfc822-headers"
+    assert headers.get_payload(decode=True).rstrip(b"\r\n") == HEADER.rstrip(b"\r\n")
+
+
+def test_a_person_reads_who_why_and_what_to_do() -> None:
+    words: Any = parsed(built(BOUNCED)).get_payload(0)
+    assert (
+        words.get_content().replace("\r\n", "\n")
+        == f"""\
+The mail relay smtp.relay.example could not deliver this message to the
+recipients below, and has given up.
+
+    From:     app@shop.example
+    Subject:  Your order
+    Accepted: Fri, 15 Jan 2027 08:00:00 +0000
+    Id:       {REPORT.id}
+
+nobody@there.example
+  mx.there.example[192.0.2.7] said:
+    550 No such user here
+  What to do: Check the address; this mailbox does not exist there.
+"""
+    )
+
+
+def test_a_refusal_names_the_record_to_publish_unbroken() -> None:
+    message = parsed(built(REFUSED, report=replace(REPORT, stage="validate"), to="user@mailbox.example"))
+    assert message["Subject"] == "Not sent: your mail from shop.example"
+    assert message["To"].addresses[0].addr_spec == "user@mailbox.example"
+    words: Any = message.get_payload(0)
+    assert "nobody got it" in words.get_content()
+    assert '"elastx-mrs=' + "0" * 64 + '"' in words.get_content()
+    fields = status_blocks(message)[1]
+    assert fields["Diagnostic-Code"] == f"x-mailrelay; 5.7.1 {PUBLISH}"
+    assert "Remote-MTA" not in fields
+
+
+def test_recipients_with_the_same_answer_share_one_paragraph() -> None:
+    others = [replace(BOUNCED, recipient=f"r{number}@there.example") for number in range(3)]
+    message = parsed(built(*others))
+    words: Any = message.get_payload(0)
+    assert words.get_content().count("No such user here") == 1
+    assert [block["Final-Recipient"] for block in status_blocks(message)[1:]] == [
+        f"rfc822; r{number}@there.example" for number in range(3)
+    ]
+    assert message["Subject"] == "Undelivered mail to there.example"
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        pytest.param({"enhanced": "5.1.2"}, "Check the part after the @", id="bad domain"),
+        pytest.param({"enhanced": "5.2.2"}, "The mailbox is full", id="full"),
+        pytest.param({"enhanced": "5.3.4"}, "Send a smaller message", id="too large"),
+        pytest.param({"enhanced": "5.6.7"}, "plain ASCII", id="no SMTPUTF8"),
+        pytest.param({"enhanced": "5.7.26"}, "by its own rules", id="policy"),
+        pytest.param({"enhanced": "5.0.0"}, "Mend what their server names", id="unknown"),
+        pytest.param({"enhanced": "4.4.1", "state": State.EXPIRED}, "send it again later", id="expired"),
+    ],
+)
+def test_advice(change: dict[str, Any], advice: str) -> None:
+    words: Any = parsed(built(replace(BOUNCED, **change))).get_payload(0)
+    assert advice in words.get_content()
+
+
+def test_a_remote_cannot_forge_fields_or_parts() -> None:
+    evil = "no\r\nAction: delivered\r\n\r\n--=_x\r\nContent-Type: text/html\r\n\x1b[31m\u202ered\u2028x\0"
+    message = parsed(built(replace(BOUNCED, text=evil, remote="mx\r\nX: y[1]", enhanced="5.1.1\r\nX: y")))
+    assert len(message.get_payload()) == 3
+    assert [block.get_all("Action") for block in status_blocks(message)] == [None, ["failed"]]
+    assert status_blocks(message)[1]["Status"] == "5.0.0"
+    assert "X" not in status_blocks(message)[1]
+    words: Any = message.get_payload(0)
+    assert not set("\x1b\u202e\u2028\0") & set(words.get_content())
+
+
+def test_a_notice_to_a_non_ascii_address_is_otherwise_seven_bit() -> None:
+    failed = replace(BOUNCED, recipient="öland+a@there.example", text="okänd användare")
+    raw = built(failed, to="jürgen@shop.example")
+    head, _, body = raw.partition(b"\r\n\r\n")
+    assert "To: <jürgen@shop.example>".encode() in head
+    assert body.isascii()
+    fields = status_blocks(parsed(raw))[1]
+    assert fields["Final-Recipient"] == r"utf-8; \x{F6}land\x{2B}a@there.example"
+    assert fields["Diagnostic-Code"] == r"smtp; 550 5.1.1 ok\xe4nd anv\xe4ndare"
+    words: Any = parsed(raw).get_payload(0)
+    assert "okänd användare" in words.get_content()
+
+
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        pytest.param(b"subject: plain\r\n", "plain", id="plain"),
+        pytest.param(b"Subject: =?utf-8?q?H=C3=A4lsning?=\r\n", "Hälsning", id="encoded word"),
+        pytest.param(b"Subject: =?x-none?q?a?=\r\n", "=?x-none?q?a?=", id="unknown charset"),
+        pytest.param(b"Subject: =?utf-8?b?A?=\r\n", "=?utf-8?b?A?=", id="broken base64"),
+        pytest.param("Subject: rå\r\n".encode(), "rå", id="raw UTF-8"),
+        pytest.param(b"Subject: \xff\r\n", "\ufffd", id="raw octets"),
+        pytest.param(b"Subject: =?utf-8?q?a=0D=0AX:_y?=\r\n", "a X: y", id="line end in an encoded word"),
+    ],
+)
+def test_the_original_subject(header: bytes, subject: str) -> None:
+    words: Any = parsed(built(BOUNCED, header=header)).get_payload(0)
+    assert f"    Subject:  {subject}\n" in words.get_content().replace("\r\n", "\n")
+
+
+def test_without_the_original_header_its_part_is_left_out() -> None:
+    assert len(parsed(built(BOUNCED, header=b"")).get_payload()) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "header"),
+    [
+        pytest.param(b"A: b\r\nC: d\r\n\r\nbody\r\n\r\nmore", b"A: b\r\nC: d\r\n", id="usual"),
+        pytest.param(b"A: b\r\n", b"A: b\r\n", id="no body"),
+        pytest.param(b"", b"", id="empty"),
+        pytest.param(b"x" * 20_000, b"", id="one endless line"),
+        pytest.param(b"A: b\r\nC: " + b"x" * 20_000, b"A: b\r\n", id="cut at a line end"),
+        pytest.param(b"A: b\r\n" * 10_000, b"A: b\r\n" * 2730, id="bounded"),
+    ],
+)
+def test_header_of(content: bytes, header: bytes) -> None:
+    assert notice.header_of(content) == header
+
+
+@given(text=st.text(max_size=1500), remote=st.text(max_size=300), header=st.binary(max_size=2000))
+@settings(max_examples=150, deadline=None)
+def test_whatever_was_said_the_notice_is_legal_mail(text: str, remote: str, header: bytes) -> None:
+    header = notice.header_of(header.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n")
+    raw = built(replace(BOUNCED, text=text, remote=remote), header=header)
+    assert raw.isascii()
+    assert b"\0" not in raw
+    lines = raw.split(b"\r\n")
+    assert max(len(line) for line in lines) <= 998
+    assert not any(b"\r" in line or b"\n" in line for line in lines)
+    message = parsed(raw)
+    assert len(status_blocks(message)) == 2
+    if header:
+        quoted: Any = message.get_payload(2)
+        assert quoted.get_payload(decode=True).rstrip(b"\r\n") == header.rstrip(b"\r\n")
