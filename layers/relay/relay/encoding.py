@@ -6,6 +6,7 @@ JSON stays ASCII. `v` is the version; the previous one still decodes (there is n
 
 import base64
 import json
+import math
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -79,14 +80,14 @@ def decode_outcome(fields: dict[str, Any]) -> Outcome:
     return Outcome(
         recipient=_text(fields["recipient"]),
         state=State(fields["state"]),
-        time=float(fields["time"]),
+        time=_time(fields["time"]),
         attempt=int(fields["attempt"]),
         code=int(fields["code"]),
         enhanced=_text(fields["enhanced"]),
         text=_text(fields["text"]),
         remote=_text(fields.get("remote", "")),
         tls=_text(fields.get("tls", "")),
-        next_due=float(fields.get("next_due", 0.0)),
+        next_due=_time(fields.get("next_due", 0.0)),
     )
 
 
@@ -119,12 +120,12 @@ def _submission(fields: dict[str, Any]) -> Submission:
         account=_text(fields["account"]),
         mail_from=_text(fields["mail_from"]),
         rcpt_to=_texts(fields["rcpt_to"]),
-        received=float(fields["received"]),
+        received=_time(fields["received"]),
         content=_decode_content(fields["content"]),
         eightbit=bool(fields["eightbit"]),
         smtputf8=bool(fields["smtputf8"]),
         attempt=int(fields["attempt"]),
-        due=float(fields["due"]),
+        due=_time(fields["due"]),
     )
 
 
@@ -136,12 +137,12 @@ def _delivery(fields: dict[str, Any]) -> Delivery:
         domain=_text(fields["domain"]),
         chunk=int(fields["chunk"]),
         rcpt_to=_texts(fields["rcpt_to"]),
-        received=float(fields["received"]),
+        received=_time(fields["received"]),
         content=_decode_content(fields["content"]),
         eightbit=bool(fields["eightbit"]),
         smtputf8=bool(fields["smtputf8"]),
         attempt=int(fields["attempt"]),
-        due=float(fields["due"]),
+        due=_time(fields["due"]),
         notice=bool(fields["notice"]),
     )
 
@@ -153,7 +154,7 @@ def _report(fields: dict[str, Any]) -> Report:
         mail_from=_text(fields["mail_from"]),
         domain=_text(fields["domain"]),
         chunk=int(fields["chunk"]),
-        received=float(fields["received"]),
+        received=_time(fields["received"]),
         stage=_text(fields["stage"]),
         outcomes=tuple(decode_outcome(outcome) for outcome in fields["outcomes"]),
         content=None if fields["content"] is None else _decode_content(fields["content"]),
@@ -165,6 +166,13 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{type(value).__name__} where text belongs")
     return value
+
+
+def _time(value: object) -> float:
+    time = float(value)  # type: ignore[arg-type]  # TypeError for what is no number
+    if not math.isfinite(time):
+        raise ValueError(f"{value} where a time belongs")
+    return time
 
 
 def _texts(value: object) -> tuple[str, ...]:

@@ -1,0 +1,169 @@
+"""From an app's SMTP session to a recorded outcome, through the real template, handlers and sockets."""
+
+import signal
+import smtplib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import dkim
+import pytest
+
+from tests.system import (
+    PASSWORD,
+    USER,
+    LocalSystem,
+    Mail,
+    local_system,
+    mailrelay,
+    marks,
+    message,
+    submit_on,
+    wait_for,
+)
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[LocalSystem]:
+    with local_system("--clock-speed", "150") as running:
+        yield running
+
+
+def states(system: LocalSystem, id: str) -> dict[str, str]:
+    """{recipient: its newest state} as `mailrelay trace` tells it, once every one is final."""
+    newest: dict[str, str] = {}
+    for row in sorted((row for row in system.rows() if row["id"] == id), key=lambda row: float(row["time"])):
+        newest[row["recipient"]] = row["state"]
+    return newest if newest and "deferred" not in newest.values() else {}
+
+
+def notices(system: LocalSystem, to: str) -> list[Mail]:
+    return [mail for mail in system.sunk() if mail.mail_from == "" and mail.rcpt_to == [to]]
+
+
+def test_delivered_byte_for_byte_below_the_trace_header(system: LocalSystem) -> None:
+    content = message(
+        "bytes", body=".leading dot\r\n..two\r\n \ttrailing blank \r\n\xe5\xe4\xf6\r\n\r\nno line end after this:"
+    )
+    id = system.submit("news@proved.example", ["a@in.example", "b@other.example"], content)
+    assert wait_for("final states", lambda: states(system, id)) == {
+        "a@in.example": "delivered",
+        "b@other.example": "delivered",
+    }
+    taken = [mail for mail in system.sunk() if mail.parsed["X-Mark"] == "bytes"]
+    assert sorted(mail.rcpt_to for mail in taken) == [["a@in.example"], ["b@other.example"]]
+    for mail in taken:
+        trace, _, rest = mail.content.partition(b"\r\nFrom: ")
+        assert trace.startswith(b"Received: ")
+        assert id.encode() in trace
+        assert b"From: " + rest in (content, content + b"\r\n")  # SMTP ends every message with CRLF
+
+
+def test_greylisted_then_delivered(system: LocalSystem) -> None:
+    id = system.submit("news@proved.example", ["greylist-1@in.example"], message("grey"))
+    assert wait_for("final states", lambda: states(system, id)) == {"greylist-1@in.example": "delivered"}
+    assert marks(system.sunk())["grey", "greylist-1@in.example"] == 1
+    rows = [row for row in system.rows() if row["id"] == id]
+    assert sorted(row["state"] for row in rows) == ["deferred", "delivered"]
+
+
+def test_bounced_and_told_once(system: LocalSystem) -> None:
+    id = system.submit("news@proved.example", ["nobody-1@in.example", "c@in.example"], message("bounce"))
+    assert wait_for("final states", lambda: states(system, id)) == {
+        "nobody-1@in.example": "bounced",
+        "c@in.example": "delivered",
+    }
+    (notice,) = wait_for("the notice", lambda: notices(system, "news@proved.example"))
+    assert notice.parsed.get_content_type() == "multipart/report"
+    assert b"nobody-1@in.example" in notice.content
+    assert b"550" in notice.content
+    wait_for("empty queues", lambda: system.depth("DeliverQueue") + system.depth("RecordQueue") == 0)
+    assert len(notices(system, "news@proved.example")) == 1
+
+
+def test_refused_for_dns_with_the_record_to_publish(system: LocalSystem) -> None:
+    id = system.submit("news@unproved.example", ["d@in.example"], message("refused", sender="news@unproved.example"))
+    assert wait_for("final states", lambda: states(system, id)) == {"d@in.example": "rejected"}
+    (row,) = [row for row in system.rows() if row["id"] == id]
+    assert "elastx-mrs=" in row["text"]
+    assert "v=spf1 include:" in row["text"]
+    assert ("refused", "d@in.example") not in marks(system.sunk())
+    (notice,) = wait_for("the notice", lambda: notices(system, USER))  # to the login, not to the unproved address
+    assert b"elastx-mrs=" in notice.content
+
+
+def test_a_signature_survives(system: LocalSystem) -> None:
+    signed = (Path(__file__).parents[1] / "messages" / "dkim.eml").read_bytes()
+    record = (Path(__file__).parents[1] / "messages" / "dkim.txt").read_bytes().strip()
+    id = system.submit("news@proved.example", ["e@in.example"], signed)
+    wait_for("final states", lambda: states(system, id))
+    (mail,) = [mail for mail in system.sunk() if mail.rcpt_to == ["e@in.example"]]
+    assert dkim.verify(mail.content, dnsfunc=lambda *_, **__: record)
+
+
+def test_large_content_goes_by_reference(system: LocalSystem) -> None:
+    content = message("large", body="0123456789abcdef" * 4 * 80_000 + "\r\n")
+    content = content[:600] + b"".join(
+        content[start : start + 900] + b"\r\n" for start in range(600, len(content), 900)
+    )
+    id = system.submit("news@proved.example", ["f@in.example"], content)
+    assert wait_for("final states", lambda: states(system, id)) == {"f@in.example": "delivered"}
+    (mail,) = [mail for mail in system.sunk() if mail.rcpt_to == ["f@in.example"]]
+    assert mail.content.endswith(content)
+
+
+def test_trace_and_messages_tell_the_fate(system: LocalSystem) -> None:
+    id = system.submit("news@proved.example", ["g@in.example"], message("told"))
+    wait_for("final states", lambda: states(system, id))
+    assert "delivered" in str(system.trace(id))
+    shown = subprocess.run(
+        [mailrelay(), "messages", "--account", USER, "--state", "delivered"],
+        env={"COLUMNS": "80", "PATH": "/usr/bin:/bin"},
+        cwd=system.folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert shown.returncode in (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("user", "password"),
+    [(USER, "wrong"), ("nobody@login.example", PASSWORD), (USER.upper(), "wrong")],
+    ids=["wrong password", "unknown user", "wrong password, other case"],
+)
+def test_wrong_credentials_get_one_answer(system: LocalSystem, user: str, password: str) -> None:
+    with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
+        system.connect(user, password)
+    assert caught.value.smtp_code == 535
+    assert caught.value.smtp_error == b"5.7.8 Authentication credentials invalid"
+
+
+def test_an_unreadable_message_ends_in_the_dead_letter_queue(system: LocalSystem) -> None:
+    sqs = system.client("sqs")
+    with system.connect() as client:
+        for number in range(5):
+            submit_on(client, "news@proved.example", [f"h{number}@in.example"], message(f"beside-poison-{number}"))
+        sqs.send_message(QueueUrl=system.state["queues"]["ValidateQueue"], MessageBody="not ours")
+        for number in range(5, 10):
+            submit_on(client, "news@proved.example", [f"h{number}@in.example"], message(f"beside-poison-{number}"))
+
+    def all_there() -> bool:
+        found = marks(system.sunk())
+        return all(found.get((f"beside-poison-{number}", f"h{number}@in.example")) == 1 for number in range(10))
+
+    wait_for("the rest of the batch", all_there)
+    wait_for("the dead letter", lambda: system.depth("ValidateDeadLetterQueue") == 1, 180)
+
+
+def test_nothing_is_left_behind() -> None:
+    with local_system() as running:
+        pids = list(running.state["pids"].values())
+        endpoint = running.state["aws_endpoint"]
+        assert pids
+        running.process.send_signal(signal.SIGINT)
+        assert running.process.wait(30) is not None
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            __import__("os").kill(pid, 0)
+    assert endpoint

@@ -1,0 +1,148 @@
+"""Queue messages: round trips, golden version 1, unreadable bodies, and where inline ends."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relay import encoding
+from relay.errors import PermanentError
+from relay.outcome import Outcome, Report, State
+from relay.submission import Delivery, Inline, Stored, Submission
+
+addresses = st.builds("{}@{}".format, st.text(min_size=1, max_size=20), st.sampled_from(["a.example", "b.example"]))
+times = st.floats(0, 4e9)
+contents = st.one_of(
+    st.builds(Inline, st.binary(max_size=2000)), st.builds(Stored, st.text(min_size=1), st.integers(0))
+)
+recipients = st.lists(addresses, min_size=1, max_size=5).map(tuple)
+submissions = st.builds(
+    Submission, id=st.uuids().map(str), rcpt_to=recipients, received=times, content=contents, due=times
+)
+deliveries = st.builds(
+    Delivery, id=st.uuids().map(str), rcpt_to=recipients, received=times, content=contents, due=times
+)
+outcomes = st.builds(Outcome, recipient=addresses, time=times, next_due=times)
+reports = st.builds(
+    Report, received=times, outcomes=st.lists(outcomes, max_size=3).map(tuple), content=st.none() | contents
+)
+GOLDEN = Path(__file__).parents[1] / "golden"
+
+
+@given(submissions)
+def test_a_submission_survives_the_queue(submission: Submission) -> None:
+    assert encoding.decode_submission(encoding.encode_submission(submission)) == submission
+
+
+@given(deliveries)
+def test_a_delivery_survives_the_queue(delivery: Delivery) -> None:
+    assert encoding.decode_delivery(encoding.encode_delivery(delivery)) == delivery
+
+
+@given(reports)
+def test_a_report_survives_the_queue(report: Report) -> None:
+    assert encoding.decode_report(encoding.encode_report(report)) == report
+
+
+@given(submissions)
+def test_a_body_is_printable_ascii(submission: Submission) -> None:
+    """SQS refuses most control characters; moto does not, so this test does."""
+    body = encoding.encode_submission(submission)
+    assert body.isascii()
+    assert body.isprintable()
+
+
+@pytest.mark.parametrize("kind", ["submission", "delivery", "report"])
+def test_version_1_decodes_for_ever(kind: str) -> None:
+    body = (GOLDEN / f"{kind}-1.json").read_text()
+    decode = {
+        "submission": encoding.decode_submission,
+        "delivery": encoding.decode_delivery,
+        "report": encoding.decode_report,
+    }[kind]
+    encode = {
+        "submission": encoding.encode_submission,
+        "delivery": encoding.encode_delivery,
+        "report": encoding.encode_report,
+    }[kind]
+    assert json.loads(encode(decode(body))) == json.loads(body)  # type: ignore[operator]
+
+
+GOOD = json.loads(
+    encoding.encode_delivery(Delivery("id", "user", "", "a.example", 0, ("x@a.example",), 1.0, Inline(b"content")))
+)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "",
+        "not json",
+        "null",
+        "[]",
+        "{}",
+        json.dumps(GOOD | {"v": 0}),
+        json.dumps(GOOD | {"v": 2}),
+        json.dumps(GOOD | {"kind": "submission"}),
+        json.dumps({name: value for name, value in GOOD.items() if name != "rcpt_to"}),
+        json.dumps(GOOD | {"rcpt_to": []}),
+        json.dumps(GOOD | {"rcpt_to": "x@a.example"}),
+        json.dumps(GOOD | {"rcpt_to": [1]}),
+        json.dumps(GOOD | {"content": None}),
+        json.dumps(GOOD | {"content": {"base64": "*"}}),
+        json.dumps(GOOD | {"content": {"zlib": "AAAA"}}),
+        json.dumps(GOOD | {"content": {"key": 1, "size": 1}}),
+        json.dumps(GOOD | {"attempt": "x"}),
+        json.dumps(GOOD | {"received": "NaN"}),
+        json.dumps(GOOD | {"received": math.inf}),
+        "[" * 100_000,
+    ],
+    ids=lambda body: str(body)[:40] or "empty",
+)
+def test_an_unreadable_body_is_a_permanent_error(body: str) -> None:
+    with pytest.raises(PermanentError):
+        encoding.decode_delivery(body)
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_any_body_decodes_or_is_a_permanent_error(body: str) -> None:
+    with pytest.raises(PermanentError):
+        encoding.decode_submission(body)
+
+
+def test_content_is_compressed_only_where_that_saves_billed_chunks() -> None:
+    assert "base64" in encoding.encode_submission(submission(b"a" * 1000))  # one chunk either way
+    squeezed = encoding.encode_submission(submission(b"a" * 100_000))
+    assert "zlib" in squeezed
+    assert len(squeezed) < encoding.CHUNK
+    noise = bytes(i * i * 31 % 251 ^ i >> 3 & 255 for i in range(40_000))
+    assert len(encoding.encode_submission(submission(noise))) <= encoding.CHUNK
+
+
+def submission(content: bytes) -> Submission:
+    return Submission("id", "user", "", ("x@a.example",), 1.0, Inline(content))
+
+
+def test_inline_ends_where_s3_is_cheaper() -> None:
+    """4 x n billed chunks against 4 plus a PUT and two GETs."""
+    inline = encoding.inline_limit() // encoding.CHUNK
+    by_reference = 4 * encoding.SQS_REQUEST + encoding.S3_PUT + 2 * encoding.S3_GET
+    assert 4 * encoding.SQS_REQUEST * inline <= by_reference < 4 * encoding.SQS_REQUEST * (inline + 1)
+    assert encoding.inline_limit() < encoding.LARGEST_BODY
+
+
+def test_several_copies_leave_less_room_each() -> None:
+    content = bytes(i * i * 31 % 251 ^ i >> 3 & 255 for i in range(60_000))
+    assert encoding.fits_inline(content)
+    assert not encoding.fits_inline(content, copies=10)
+
+
+def test_the_largest_inline_message_fits_the_queue() -> None:
+    assert encoding.inline_limit() + encoding.ENVELOPE_ROOM <= encoding.LARGEST_BODY
+
+
+def test_every_state_but_deferred_is_final() -> None:
+    assert [state for state in State if not state.final] == [State.DEFERRED]
