@@ -1,0 +1,202 @@
+"""An asynchronous AWS client for the few calls on hot paths; nothing in it blocks the event loop.
+
+Retries: throttling, 5xx, time-outs and lost connections, with full jitter (AWS architecture blog,
+"Exponential backoff and jitter"). A retry is the same request again, and the first may have taken
+effect: callers use only calls that bear it.
+"""
+
+import asyncio
+import hashlib
+import json
+import random
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+from relay.aws.credentials import Chain, CredentialSource, Given
+from relay.aws.http import Message, Origin, Pool, Response
+from relay.aws.signing import Credentials, Request, sign
+from relay.errors import TemporaryError
+from relay.settings import SettingsError
+
+AWAY: Final = "a service that the relay needs is not available"
+THROTTLES: Final = frozenset(
+    {
+        "LimitExceededException",
+        "PriorRequestNotComplete",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestTimeout",
+        "RequestTimeoutException",
+        "SlowDown",
+        "Throttled",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+VERSIONS: Final = {"sns": "2010-03-31"}  # of the query protocol
+LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
+XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
+
+
+class AwsError(TemporaryError):
+    """AWS refused the call. Temporary for whoever doesn't know better: a missing queue, a denied access or
+    a malformed request is our fault, not the sender's.
+
+    code: AWS's name for it, such as "ConditionalCheckFailedException". fields: the answer's, if JSON.
+    """
+
+    def __init__(self, call: str, status: int, code: str, fields: Mapping[str, Any]) -> None:
+        super().__init__(AWAY, f"{call}: {status} {code}")
+        self.code = code
+        self.fields = fields
+
+
+class AwsClient:
+    """region: such as "eu-north-1". endpoint_url: takes all calls instead of AWS (the local system).
+    credentials: instead of botocore's chain. tries, timeout: of each call, seconds a try.
+    backoff: seconds, the longest wait before the second try; it doubles for each further one.
+    """
+
+    def __init__(
+        self,
+        region: str,
+        endpoint_url: str | None = None,
+        *,
+        credentials: Credentials | None = None,
+        tries: int = 3,
+        timeout: float = 10.0,
+        backoff: float = 0.2,
+    ) -> None:
+        self._region = region
+        self._endpoint = _origin(endpoint_url) if endpoint_url else None
+        self._credentials: CredentialSource = Given(credentials) if credentials else Chain()
+        self._tries = tries
+        self._timeout = timeout
+        self._backoff = backoff
+        self._pool = Pool()
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "AwsClient":
+        """By the usual AWS_ variables. Keys in it (every function has them) spare the import of botocore.
+
+        SettingsError for a missing region or a bad endpoint.
+        """
+        region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
+        if not region:
+            raise SettingsError("AWS_REGION is not set")
+        key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
+        given = Credentials(key, secret, environment.get("AWS_SESSION_TOKEN", "")) if key and secret else None
+        return cls(region, environment.get("AWS_ENDPOINT_URL") or None, credentials=given)
+
+    async def json(self, service: str, target: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+        """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch".
+
+        TemporaryError when all tries failed; AwsError when AWS refused it.
+        """
+        headers = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target))
+        body = json.dumps(payload, separators=(",", ":")).encode()
+        response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
+        answer = _fields(response.body)
+        if answer is None:
+            raise TemporaryError(AWAY, f"{target}: an answer that is no JSON")
+        return answer
+
+    async def query(self, service: str, action: str, parameters: Mapping[str, str]) -> bytes:
+        """A call of the query protocol; returns the answer's XML."""
+        body = urlencode({"Action": action, "Version": VERSIONS[service], **parameters}).encode()
+        headers = (("content-type", "application/x-www-form-urlencoded; charset=utf-8"),)
+        return (await self.call(action, await self.request(service, "POST", "/", headers, body), body)).body
+
+    async def s3(self, method: str, bucket: str, key: str, body: bytes = b"") -> bytes:
+        """A call on one object, addressed by path; returns the answer's body."""
+        path = f"/{bucket}/{quote(key, safe='/~')}"
+        return (await self.call(f"{method} object", await self.request("s3", method, path, (), body), body)).body
+
+    async def call(
+        self,
+        name: str,
+        request: Request,
+        body: bytes,
+        *,
+        tries: int | None = None,
+        seconds: float | None = None,
+    ) -> Response:
+        """Any call. name: for errors. tries, seconds: instead of the client's. Errors as of `json`."""
+        # Large content needs time on the wire: a second more for each MB.
+        limit = (seconds or self._timeout) + len(body) / 1e6
+        error = TemporaryError(AWAY, name)
+        for attempt in range(tries or self._tries):
+            if attempt:
+                await asyncio.sleep(random.random() * self._backoff * 2 ** (attempt - 1))  # noqa: S311 - jitter
+            outcome = await self._try(f"{request.service} {name}", request, body, limit)
+            if isinstance(outcome, Response):
+                return outcome
+            error = outcome
+        raise error
+
+    async def request(
+        self, service: str, method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes
+    ) -> Request:
+        """For `call`. path: percent-encoded, without a query. headers: names in lower case."""
+        host = self._origin(service).authority
+        return Request(service, method, host, path, headers, await _digest(body))
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+    def _origin(self, service: str) -> Origin:
+        return self._endpoint or Origin(True, f"{service}.{self._region}.amazonaws.com", 443)
+
+    async def _try(self, name: str, request: Request, body: bytes, seconds: float) -> Response | TemporaryError:
+        """The answer, or the error if another try may help; raises any other."""
+        headers = sign(request, await self._credentials.get(), self._region, time.time())
+        headers.append(("content-length", str(len(body))))
+        message = Message(request.method, request.path, headers, body)
+        try:
+            response = await self._pool.request(self._origin(request.service), message, seconds=seconds)
+        except (OSError, TimeoutError) as failure:  # ssl.SSLError is an OSError
+            return TemporaryError(AWAY, f"{name}: {type(failure).__name__}")
+        if response.status < 300:
+            return response
+        error = _error(name, response)
+        if response.status >= 500 or response.status == 429 or error.code in THROTTLES:
+            return error
+        raise error
+
+
+def _origin(url: str) -> Origin:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise SettingsError(f"AWS_ENDPOINT_URL={url!r} is not http://host:port or https://host:port")
+    tls = parts.scheme == "https"
+    return Origin(tls, parts.hostname, parts.port or (443 if tls else 80))
+
+
+async def _digest(body: bytes) -> str:
+    if len(body) < LARGE:
+        return hashlib.sha256(body).hexdigest()
+    return (await asyncio.to_thread(hashlib.sha256, body)).hexdigest()
+
+
+def _error(name: str, response: Response) -> AwsError:
+    fields = _fields(response.body) or {}
+    code = str(fields.get("__type") or response.headers.get("x-amzn-errortype") or "")
+    if not code and (found := XML_CODE.search(response.body)):
+        code = found[1].decode("latin-1")
+    # "com.amazonaws.dynamodb.v20120810#ThrottlingException", "ResourceNotFoundException:http://..."
+    code = code.rpartition("#")[2].partition(":")[0]
+    return AwsError(name, response.status, code or "no code", fields)
+
+
+def _fields(body: bytes) -> dict[str, Any] | None:
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    return fields if isinstance(fields, dict) else None

@@ -1,0 +1,22 @@
+"""ports.ContentStore on S3."""
+
+from relay.aws.client import AwsClient, AwsError
+from relay.errors import PermanentError
+
+
+class S3Content:
+    def __init__(self, client: AwsClient, bucket: str) -> None:
+        self._client = client
+        self._bucket = bucket
+
+    async def put(self, key: str, data: bytes) -> None:
+        await self._client.s3("PUT", self._bucket, key, data)
+
+    async def get(self, key: str) -> bytes:
+        """The whole content. PermanentError if there is none under `key`."""
+        try:
+            return await self._client.s3("GET", self._bucket, key)
+        except AwsError as error:
+            if error.code == "NoSuchKey":  # not a missing bucket: that is our fault
+                raise PermanentError("the message's content is gone", f"no content under {key!r}") from error
+            raise

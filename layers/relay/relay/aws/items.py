@@ -1,0 +1,74 @@
+"""DynamoDB's attribute values (AWS: DynamoDB API reference, AttributeValue), and its calls."""
+
+import base64
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from relay.aws.client import AwsClient, AwsError
+
+Value = dict[str, Any]
+Item = dict[str, Value]
+
+CONDITION_FAILED = "ConditionalCheckFailedException"
+
+
+def text(value: str) -> Value:
+    return {"S": value}
+
+
+def number(value: float) -> Value:
+    return {"N": repr(value)}
+
+
+def flag(value: bool) -> Value:
+    return {"BOOL": value}
+
+
+def binary(value: bytes) -> Value:
+    return {"B": base64.b64encode(value).decode("ascii")}
+
+
+def texts(value: Mapping[str, str]) -> Value:
+    return {"M": {key: text(each) for key, each in value.items()}}
+
+
+def get_text(item: Item, name: str, default: str = "") -> str:
+    return str(item[name]["S"]) if name in item else default
+
+
+def get_number(item: Item, name: str, default: float = 0.0) -> float:
+    return float(item[name]["N"]) if name in item else default
+
+
+def get_flag(item: Item, name: str) -> bool:
+    return bool(item[name]["BOOL"]) if name in item else False
+
+
+def get_binary(item: Item, name: str) -> bytes:
+    return base64.b64decode(item[name]["B"])
+
+
+def get_texts(item: Item, name: str) -> dict[str, str]:
+    return {key: str(each["S"]) for key, each in item[name]["M"].items()} if name in item else {}
+
+
+async def dynamo(client: AwsClient, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:
+    return await client.json("dynamodb", f"DynamoDB_20120810.{operation}", payload)
+
+
+def in_the_way(error: AwsError) -> Item | None:
+    """The item that made a condition fail (ReturnValuesOnConditionCheckFailure=ALL_OLD), {} if there is
+    none; None if it wasn't a condition that failed."""
+    return error.fields.get("Item") or {} if error.code == CONDITION_FAILED else None
+
+
+async def pages(client: AwsClient, operation: str, payload: Mapping[str, Any]) -> AsyncIterator[Item]:
+    """Every item of a Query or Scan, page by page."""
+    start: Mapping[str, Any] = {}
+    while True:
+        answer = await dynamo(client, operation, {**payload, **start})
+        for item in answer.get("Items", ()):
+            yield item
+        if not answer.get("LastEvaluatedKey"):
+            return
+        start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}

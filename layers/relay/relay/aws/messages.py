@@ -1,0 +1,142 @@
+"""ports.Messages on DynamoDB: one item a recipient, stage and attempt."""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from typing import Any, Final
+
+from relay.aws.client import AWAY, AwsClient
+from relay.aws.items import Item, dynamo, flag, get_flag, get_number, get_text, number, pages, text
+from relay.errors import TemporaryError
+from relay.outcome import Outcome, State
+from relay.ports import Row
+
+KEPT: Final = 90 * 86_400  # seconds
+BATCH: Final = 25  # items of one BatchWriteItem (AWS: DynamoDB API reference)
+TRIES: Final = 5  # of items that a BatchWriteItem left unprocessed
+BACKOFF: Final = 0.1  # seconds before the second try; doubles
+ID_SLACK: Final = 3600.0  # seconds that an id may be older than `received`
+
+
+class DynamoMessages:
+    """table: with the keys `id` and `recipient_attempt`, the index `account`, time to live in `expires`."""
+
+    def __init__(self, client: AwsClient, table: str) -> None:
+        self._client = client
+        self._table = table
+
+    async def put(self, rows: tuple[Row, ...]) -> None:
+        # One call may not name a key twice; the last row of a key counts.
+        items = list({(row.id, sort_key(row)): item_of(row) for row in rows}.values())
+        batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
+        await asyncio.gather(*(self._write([{"PutRequest": {"Item": item}} for item in batch]) for batch in batches))
+
+    async def of_id(self, id: str) -> tuple[Row, ...]:
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "#id = :id",
+            "ExpressionAttributeNames": {"#id": "id"},
+            "ExpressionAttributeValues": {":id": text(id)},
+        }
+        rows = [row_of(item) async for item in pages(self._client, "Query", query)]
+        return tuple(sorted(rows, key=_by_recipient))
+
+    async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
+        query = {
+            "TableName": self._table,
+            "IndexName": "account",
+            "ScanIndexForward": False,
+            "KeyConditionExpression": "#account = :account AND #id >= :first",
+            "FilterExpression": "#received >= :since",
+            "ExpressionAttributeNames": {"#account": "account", "#id": "id", "#received": "received"},
+            "ExpressionAttributeValues": {
+                ":account": text(account),
+                ":first": text(_first_id(since - ID_SLACK)),
+                ":since": number(since),
+            },
+        }
+        rows: list[Row] = []
+        async for item in pages(self._client, "Query", query):
+            if len(rows) >= limit:
+                break
+            rows.append(row_of(item))
+        rows.sort(key=_by_recipient)
+        rows.sort(key=lambda row: row.id, reverse=True)
+        return tuple(rows)
+
+    async def _write(self, requests: Sequence[dict[str, Any]]) -> None:
+        for attempt in range(TRIES):
+            if attempt:
+                await asyncio.sleep(random.random() * BACKOFF * 2**attempt)  # noqa: S311 - jitter
+            answer = await dynamo(self._client, "BatchWriteItem", {"RequestItems": {self._table: requests}})
+            requests = answer.get("UnprocessedItems", {}).get(self._table, ())
+            if not requests:
+                return
+        raise TemporaryError(AWAY, f"dynamodb BatchWriteItem: {len(requests)} items left unprocessed")
+
+
+def sort_key(row: Row) -> str:
+    """recipient#stage#attempt. The stage: a message put off by validate and then by deliver has two rows
+    of attempt 1."""
+    return f"{row.outcome.recipient}#{row.stage}#{row.outcome.attempt:04d}"
+
+
+def item_of(row: Row) -> Item:
+    outcome = row.outcome
+    return {
+        "id": text(row.id),
+        "recipient_attempt": text(sort_key(row)),
+        "account": text(row.account),
+        "mail_from": text(row.mail_from),
+        "domain": text(row.domain),
+        "received": number(row.received),
+        "stage": text(row.stage),
+        "notice": flag(row.notice),
+        "recipient": text(outcome.recipient),
+        "state": text(outcome.state.value),
+        "time": number(outcome.time),
+        "attempt": number(outcome.attempt),
+        "code": number(outcome.code),
+        "enhanced": text(outcome.enhanced),
+        "text": text(outcome.text),
+        "remote": text(outcome.remote),
+        "tls": text(outcome.tls),
+        "next_due": number(outcome.next_due),
+        "expires": number(int(outcome.time) + KEPT),
+    }
+
+
+def row_of(item: Item) -> Row:
+    outcome = Outcome(
+        recipient=get_text(item, "recipient"),
+        state=State(get_text(item, "state")),
+        time=get_number(item, "time"),
+        attempt=int(get_number(item, "attempt")),
+        code=int(get_number(item, "code")),
+        enhanced=get_text(item, "enhanced"),
+        text=get_text(item, "text"),
+        remote=get_text(item, "remote"),
+        tls=get_text(item, "tls"),
+        next_due=get_number(item, "next_due"),
+    )
+    return Row(
+        id=get_text(item, "id"),
+        account=get_text(item, "account"),
+        mail_from=get_text(item, "mail_from"),
+        domain=get_text(item, "domain"),
+        received=get_number(item, "received"),
+        stage=get_text(item, "stage"),
+        outcome=outcome,
+        notice=get_flag(item, "notice"),
+    )
+
+
+def _by_recipient(row: Row) -> tuple[str, bool, int]:
+    return row.outcome.recipient, row.stage != "validate", row.outcome.attempt
+
+
+def _first_id(since: float) -> str:
+    """What sorts before every UUIDv7 of `since` or later (RFC 9562 §5.7: 48 bits of milliseconds)."""
+    milliseconds = f"{max(0, int(since * 1000)):012x}"
+    return f"{milliseconds[:8]}-{milliseconds[8:]}"

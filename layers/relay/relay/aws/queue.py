@@ -1,0 +1,185 @@
+"""ports.Queue on SQS: concurrent sends share SendMessageBatch calls, packed by bytes.
+
+A batch takes 10 entries and 1 MiB together, and each entry may fail on its own (AWS: SQS API
+reference, SendMessageBatch).
+"""
+
+import asyncio
+import hashlib
+import math
+import random
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from relay.aws.client import AWAY, AwsClient
+from relay.errors import PermanentError, RelayError, TemporaryError
+
+ENTRIES: Final = 10
+BYTES: Final = 1_048_576
+LONGEST_DELAY: Final = 900
+FLIGHTS: Final = 16  # batches under way at once; with more, what waits fills up batches
+LINGER: Final = 0.005  # seconds that a batch with room waits for company while others are under way
+TRIES: Final = 3  # of an entry that failed on its own
+BACKOFF: Final = 0.1  # seconds before its second try; doubles
+# XML 1.0's characters (AWS: SQS API reference, SendMessage); moto takes any, so we must look
+_ILLEGAL: Final = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_GROUP: Final = re.compile(r"[!-~]{1,128}")
+
+
+@dataclass(slots=True, eq=False)
+class _Entry:
+    id: str
+    body: str
+    size: int
+    group: str
+    delay: int
+    done: asyncio.Future[None]
+    tries: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        entry: dict[str, Any] = {"Id": self.id, "MessageBody": self.body, "MessageGroupId": self.group}
+        return {**entry, "DelaySeconds": self.delay} if self.delay else entry
+
+    def succeed(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: RelayError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+@dataclass(slots=True)
+class _Waiting:
+    """Entries not yet in a batch. Those whose callers gave up are dropped."""
+
+    entries: deque[_Entry] = field(default_factory=deque)
+    size: int = 0
+
+    def add(self, entry: _Entry) -> None:
+        self.entries.append(entry)
+        self.size += entry.size
+
+    @property
+    def full(self) -> bool:
+        return len(self.entries) >= ENTRIES or self.size >= BYTES
+
+    def take(self) -> list[_Entry]:
+        batch: list[_Entry] = []
+        size = 0
+        while self.entries and len(batch) < ENTRIES and size + self.entries[0].size <= BYTES:
+            entry = self.entries.popleft()
+            self.size -= entry.size
+            if not entry.done.done():
+                batch.append(entry)
+                size += entry.size
+        return batch
+
+
+class SqsQueue:
+    """url: the queue's. Belongs to one event loop, as its client does."""
+
+    def __init__(self, client: AwsClient, url: str) -> None:
+        self._client = client
+        self._url = url
+        self._waiting = _Waiting()
+        self._flights: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.Handle | None = None
+        self._sent = 0
+
+    async def send(self, body: str, *, group: str, delay: float = 0.0) -> None:
+        """As ports.Queue; PermanentError for a body that SQS never takes (illegal characters, over 1 MiB).
+
+        A caller that is cancelled may still have sent; it doesn't disturb those it shares a batch with.
+        """
+        size = _size(body)
+        seconds = min(max(math.ceil(delay), 0), LONGEST_DELAY)
+        loop = asyncio.get_running_loop()
+        self._sent += 1
+        entry = _Entry(str(self._sent), body, size, _group(group), seconds, loop.create_future())
+        self._waiting.add(entry)
+        self._pump()
+        await entry.done
+
+    def _pump(self) -> None:
+        """Send full batches now; one with room at the next tick if nothing is under way, else after LINGER."""
+        while self._waiting.full and len(self._flights) < FLIGHTS:
+            self._launch()
+        if self._waiting.entries and self._timer is None and len(self._flights) < FLIGHTS:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LINGER, self._flush) if self._flights else loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._timer = None
+        if self._waiting.entries and len(self._flights) < FLIGHTS:
+            self._launch()
+        self._pump()
+
+    def _launch(self) -> None:
+        if batch := self._waiting.take():
+            flight = asyncio.get_running_loop().create_task(self._fly(batch))
+            self._flights.add(flight)
+            flight.add_done_callback(self._land)
+
+    def _land(self, flight: asyncio.Task[None]) -> None:
+        self._flights.discard(flight)
+        self._pump()
+
+    async def _fly(self, batch: list[_Entry]) -> None:
+        payload = {"QueueUrl": self._url, "Entries": [entry.as_json() for entry in batch]}
+        try:
+            answer = await self._client.json("sqs", "AmazonSQS.SendMessageBatch", payload)
+        except TemporaryError as error:
+            for entry in batch:
+                entry.fail(TemporaryError(error.safe, error.detail))  # each caller its own traceback
+            return
+        except BaseException:  # a bug, or the loop's end: nobody may wait for ever
+            for entry in batch:
+                entry.fail(TemporaryError(AWAY, "sqs SendMessageBatch: ended early"))
+            raise
+        sent, failed = _by_id(answer, "Successful"), _by_id(answer, "Failed")
+        for entry in batch:
+            if entry.id in sent:
+                entry.succeed()
+            else:
+                self._failed(entry, failed.get(entry.id, {}))
+
+    def _failed(self, entry: _Entry, failure: dict[str, Any]) -> None:
+        """Not our fault, or not mentioned at all: again, with the same id; a few times."""
+        entry.tries += 1
+        code = str(failure.get("Code", "no answer for the entry"))
+        if code == "InvalidMessageContents":
+            entry.fail(PermanentError("the message is not legal text for the queue", code))
+        elif failure.get("SenderFault") or entry.tries >= TRIES:
+            entry.fail(TemporaryError(AWAY, f"sqs SendMessageBatch: {code}"))
+        else:
+            wait = random.random() * BACKOFF * 2**entry.tries  # noqa: S311 - jitter
+            asyncio.get_running_loop().call_later(wait, self._again, entry)
+
+    def _again(self, entry: _Entry) -> None:
+        self._waiting.add(entry)
+        self._pump()
+
+
+def _by_id(answer: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
+    entries = answer.get(name)
+    known = entries if isinstance(entries, list) else []
+    return {str(each.get("Id")): each for each in known if isinstance(each, dict)}
+
+
+def _size(body: str) -> int:
+    """Octets of `body` as SQS counts them; PermanentError if it never takes it."""
+    plain = body.isascii() and body.isprintable()
+    if not body or (not plain and _ILLEGAL.search(body)):
+        raise PermanentError("the message is not legal text for the queue")
+    size = len(body) if plain else len(body.encode())
+    if size > BYTES:
+        raise PermanentError("the message is larger than the queue takes", f"{size} octets")
+    return size
+
+
+def _group(name: str) -> str:
+    """`name` where it is a legal MessageGroupId (printable ASCII, at most 128), else its hash."""
+    return name if _GROUP.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()
