@@ -86,7 +86,7 @@ def outcome(recipient: str = "a@example.net", state: State = State.DELIVERED, at
         attempt=attempt,
         code=250 if state is State.DELIVERED else 451,
         enhanced="2.0.0" if state is State.DELIVERED else "4.2.0",
-        text="Grüße 🎉 \"ok\"",
+        text='Grüße 🎉 "ok"',
         remote="mx.example.net[192.0.2.1]",
         tls="TLSv1.3",
         next_due=0.0 if state.final else NOW + 300.5,

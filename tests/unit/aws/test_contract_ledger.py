@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from relay.aws.http import ConnectionLostError
-from relay.aws.ledger import DynamoLedger, _dump, entry_of, item_of
+from relay.aws.ledger import DynamoLedger, entry_of, item_of
 from relay.errors import PermanentError
 from relay.outcome import State
 from relay.ports import Claimed, Finished, Held, Ledger, LedgerEntry, Superseded
@@ -340,12 +341,12 @@ def test_the_item_expires(moto_endpoint: str) -> None:
     assert [item["expires"]["N"] for item in items] == [str(int(NOW) + 864_000)] * 2
 
 
-def test_an_item_of_longest_texts_fits() -> None:
-    """400 KB is DynamoDB's limit of an item, 1,000 characters the longest text."""
-    long = [outcome(f"{number:0254d}") for number in range(100)]
-    size = sum(len(_dump(each).replace(each.text, "🎉" * 750).encode()) + 254 for each in long)
-    assert size < 380_000
-    assert len(_dump(long[0]).encode()) < 3_400
+def test_the_largest_item_fits() -> None:
+    """100 recipients, each with the longest address and 1,000 characters of text; 400 KB is DynamoDB's limit."""
+    outcomes = [replace(outcome(f"{number:0254d}"), text="🎉" * 1000) for number in range(100)]
+    entry = LedgerEntry(KEY, 1, outcomes={each.recipient: each for each in outcomes})
+    strings = [text for recipient, each in item_of(entry)["outcomes"]["M"].items() for text in (recipient, each["S"])]
+    assert sum(len(text.encode()) for text in strings) < 390_000
 
 
 def test_an_entry_survives_its_item() -> None:

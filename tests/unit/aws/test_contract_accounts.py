@@ -1,0 +1,107 @@
+"""ports.Accounts and ports.Sms: the fakes, DynamoDB and SNS alike."""
+
+import asyncio
+import json
+import urllib.request
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relay.aws.accounts import DynamoAccounts
+from relay.aws.sms import SnsSms
+from relay.ports import Account, Accounts
+from tests.fakes import FakeAccounts, FakeSms
+from tests.unit.aws.contract import NOW, make_table, with_client
+
+Run = Callable[[Callable[[Accounts], Awaitable[Any]]], Any]
+
+JO = Account("Jo@Example.com", b"\0salt", b"\xffhash", "+46701234567", NOW + 0.5)
+
+
+@pytest.fixture(params=["fake", "dynamodb"])
+def run(request: pytest.FixtureRequest) -> Run:
+    if request.param == "fake":
+        return lambda test: asyncio.run(test(FakeAccounts()))  # type: ignore[arg-type]
+    endpoint = request.getfixturevalue("moto_endpoint")
+    table = make_table(endpoint, "user")
+    return lambda test: with_client(endpoint, lambda client: test(DynamoAccounts(client, table)))
+
+
+def test_an_account_is_found_in_any_case(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        assert await accounts.create(JO)
+        for user in ("Jo@Example.com", "jo@example.com", "JO@EXAMPLE.COM"):
+            assert await accounts.find(user) == JO
+        assert await accounts.find("jo@example.org") is None
+
+    run(test)
+
+
+def test_a_disabled_account_says_so(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        await accounts.create(replace(JO, disabled=True))
+        assert await accounts.find(JO.user) == replace(JO, disabled=True)
+
+    run(test)
+
+
+def test_a_taken_name_changes_nothing(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        assert await accounts.create(JO)
+        assert not await accounts.create(replace(JO, user="jo@example.com", salt=b"other"))
+        assert await accounts.list() == (JO,)
+
+    run(test)
+
+
+def test_a_creation_whose_answer_was_lost_is_ours(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        assert await accounts.create(JO)
+        assert await accounts.create(JO)
+
+    run(test)
+
+
+def test_a_removed_account_is_gone(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        await accounts.create(JO)
+        for _ in range(2):
+            await accounts.remove("JO@example.com")
+        assert await accounts.find(JO.user) is None
+
+    run(test)
+
+
+def test_all_accounts_come_in_order(run: Run) -> None:
+    some = tuple(replace(JO, user=user) for user in ("a@example.com", "B@example.com", "c@example.com"))
+
+    async def test(accounts: Accounts) -> None:
+        assert await accounts.list() == ()
+        for account in reversed(some):
+            await accounts.create(account)
+        assert await accounts.list() == some
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", ["fake", "sns"])
+def test_an_sms_goes_to_the_phone(kind: str, request: pytest.FixtureRequest) -> None:
+    text = "smtp.example.com: user jo+x@example.com & 100 % ü"
+    if kind == "fake":
+        fake = FakeSms()
+        asyncio.run(fake.send("+46701234567", text))
+        assert ("+46701234567", text) in fake.sent
+        return
+    endpoint = request.getfixturevalue("moto_endpoint")
+    with_client(endpoint, lambda client: SnsSms(client).send("+46701234567", text))
+    with urllib.request.urlopen(f"{endpoint}/moto-api/data.json") as answer:
+        assert [text, "+46701234567"] in [list(map(str, each)) for each in _sms(json.load(answer))]
+
+
+def _sms(data: Any) -> list[tuple[str, str]]:
+    found = data["sns"].get("SMS", [])
+    return [
+        (each[-1], each[-2]) if isinstance(each, list) else (each["message"], each["phone_number"]) for each in found
+    ]
