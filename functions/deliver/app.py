@@ -1,0 +1,103 @@
+"""DeliverQueue -> deliver: to the recipients' servers, with the ledger.
+
+Metrics (EMF in the log): Recipients<State>, one a recipient and attempt that this process sent.
+"""
+
+import os
+from collections import Counter
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+
+from relay.aws.client import AwsClient
+from relay.aws.content import S3Content
+from relay.aws.ledger import DynamoLedger
+from relay.aws.queue import SqsQueue
+from relay.clock import SystemClock
+from relay.deliver import Deliver, Timing
+from relay.dns import DnspythonResolver
+from relay.encoding import decode_delivery
+from relay.outcome import Outcome, State
+from relay.retry import RetryPolicy
+from relay.settings import FunctionSettings
+from relay.smtp.transport import SmtpTransport
+from relay.submission import Delivery
+from relay.worker import Context, QueueWorker
+
+
+class Observed:
+    """A log line for each outcome, and a count for each state."""
+
+    def __init__(self, logger: Logger, metrics: Metrics) -> None:
+        self._logger = logger
+        self._metrics = metrics
+        self._counts: Counter[State] = Counter()
+
+    def __call__(self, delivery: Delivery, outcome: Outcome) -> None:
+        self._counts[outcome.state] += 1
+        fields = {
+            "id": delivery.id,
+            "account": delivery.account,
+            "recipient": outcome.recipient,
+            "attempt": outcome.attempt,
+            "code": outcome.code,
+            "enhanced": outcome.enhanced,
+            "text": outcome.text,
+            "remote": outcome.remote,
+            "tls": outcome.tls,
+            "next_due": outcome.next_due,
+        }
+        self._logger.info(outcome.state.value, extra=fields)
+
+    def flush(self) -> None:
+        counts, self._counts = self._counts, Counter()
+        for state, count in counts.items():
+            self._metrics.add_metric(f"Recipients{state.value.title()}", MetricUnit.Count, count)
+        if counts:  # Powertools warns about an empty set
+            self._metrics.flush_metrics()
+
+
+@cache
+def compose() -> tuple[QueueWorker[Delivery], Observed]:
+    """At the first invocation; its loop and connections live as long as the process."""
+    settings = FunctionSettings.from_environment(os.environ)
+    client = AwsClient.from_environment(os.environ)
+    clock = SystemClock()
+    logger = Logger()
+    observed = Observed(logger, Metrics())
+    queue = SqsQueue(client, settings.deliver_queue_url)
+    stage = Deliver(
+        ledger=DynamoLedger(client, settings.ledger_table),
+        content=S3Content(client, settings.content_bucket),
+        transport=SmtpTransport(
+            resolver=DnspythonResolver(settings.dns_servers),
+            host_name=settings.host_name,
+            clock=clock,
+            port=settings.smtp_port,
+        ),
+        queue=queue,
+        reports=SqsQueue(client, settings.record_queue_url),
+        clock=clock,
+        retry=RetryPolicy(settings.clock_speed),
+        timing=Timing(claim=settings.claim_seconds),
+        observe=observed,
+    )
+    worker = QueueWorker(
+        decode=decode_delivery,
+        stage=stage,
+        queue=queue,
+        clock=clock,
+        logger=logger,
+        clock_speed=settings.clock_speed,
+    )
+    return worker, observed
+
+
+def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
+    worker, observed = compose()
+    try:
+        return worker.handle(event, context)
+    finally:
+        observed.flush()

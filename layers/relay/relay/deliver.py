@@ -1,0 +1,268 @@
+"""deliver: one Delivery -> the remote server -> outcomes, with the ledger as the truth about sending.
+
+    message                 ledger item                      what a crash right after costs
+    -------                 -----------                      ------------------------------
+    claim  ---------------> attempt n, owner, until          the claim has to expire
+    load content
+    send to the remote                                       THE window: it has the mail, we have no note
+    settle ---------------> outcomes of n [final]            nothing: a replay goes on below, sends nothing
+    store content (if anything is left or failed)            nothing
+    report outcomes ------------------> RecordQueue          they are reported again, which record allows
+      final: end
+    queue attempt n+1 ----------------> DeliverQueue         it is queued twice; the ledger lets one send
+    advance --------------> attempt n+1, due, no owner       a message of attempt n is dropped
+
+Settle comes at once after the send, before anything else that can fail, so that the window is as narrow
+as it gets. An attempt whose outcomes the ledger has is never sent again, however often its message comes.
+"""
+
+import asyncio
+import random
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+from relay.encoding import encode_delivery, encode_report
+from relay.errors import TemporaryError
+from relay.outcome import Outcome, Report, State
+from relay.ports import (
+    Claimed,
+    Clock,
+    ContentStore,
+    Finished,
+    Held,
+    Ledger,
+    LedgerEntry,
+    Queue,
+    RecipientReply,
+    Superseded,
+    Transport,
+)
+from relay.retry import RetryPolicy, hop
+from relay.submission import Delivery, Inline, Stored
+
+SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became of it
+START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
+LONGEST_PAUSE: Final = 5.0
+SMALL: Final = 16_384  # octets of content that may travel with a message that only waits
+MEMORY: Final = 192 * 1024 * 1024  # octets of stored content held at once, in a function of 512 MB
+COPIES: Final = 3  # of content in memory: loaded, dot-stuffed, in the socket's buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """claim: seconds that a claim lives, longer than the function does. start, settle: seconds that must be
+    left of the invocation to begin an attempt, and that an attempt leaves for its notes."""
+
+    claim: float
+    start: float = START_ROOM
+    settle: float = SETTLE_ROOM
+
+
+def _unobserved(_delivery: Delivery, _outcome: Outcome) -> None: ...
+
+
+class Deliver:
+    """The stage. Raises TemporaryError when one of our own parts is away, PermanentError when the content is
+    gone or the claim was lost: our fault, so the record fails and no mail bounces.
+
+    queue: DeliverQueue; reports: RecordQueue. observe: told of each new outcome, for logs and metrics.
+    chance: uniform in [0, 1). owner: a new name for each claim. pause: asyncio.sleep.
+    """
+
+    def __init__(
+        self,
+        *,
+        ledger: Ledger,
+        content: ContentStore,
+        transport: Transport,
+        queue: Queue,
+        reports: Queue,
+        clock: Clock,
+        retry: RetryPolicy,
+        timing: Timing,
+        observe: Callable[[Delivery, Outcome], None] = _unobserved,
+        chance: Callable[[], float] = random.random,
+        owner: Callable[[], str] = lambda: secrets.token_hex(8),
+        pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._ledger = ledger
+        self._content = content
+        self._transport = transport
+        self._queue = queue
+        self._reports = reports
+        self._clock = clock
+        self._retry = retry
+        self._timing = timing
+        self._observe = observe
+        self._chance = chance
+        self._owner = owner
+        self._pause = pause
+        self._memory = _Memory(MEMORY)
+
+    async def __call__(self, delivery: Delivery, /, *, deadline: float) -> None:
+        """deadline: epoch seconds by which it returns."""
+        if delivery.due > self._clock.now():
+            await self._wait(delivery, delivery.due)
+            return
+        async with self._memory.hold(delivery):
+            now = self._clock.now()
+            if deadline - now < self._timing.start:
+                await self._wait(delivery, now)
+                return
+            owner, until = self._owner(), now + self._timing.claim
+            match await self._ledger.claim(delivery, owner=owner, now=now, until=until):
+                case Held(until=theirs):
+                    await self._wait(delivery, theirs)
+                case Finished(entry):
+                    await self._report(delivery, tuple(entry.outcomes.values()))
+                case Superseded():
+                    pass  # the later attempt was queued before the ledger moved on to it
+                case Claimed(entry):
+                    await self._attempt(delivery, entry, owner, min(deadline, until) - self._timing.settle)
+
+    async def _attempt(self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float) -> None:
+        recipients = tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))
+        noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
+        if len(noted) == len(recipients) and all(outcome.attempt == delivery.attempt for outcome in noted):
+            outcomes, known = noted, entry.outcomes  # sent and settled before: only what follows is left to do
+        else:
+            outcomes = await self._send(delivery, recipients, deadline)
+            known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
+        final = all(outcome.state.final for outcome in known.values())
+        if outcomes is not noted or final:
+            await self._settle(delivery, owner, outcomes, final, deadline + self._timing.settle)
+        if outcomes is not noted:
+            for outcome in outcomes:
+                self._observe(delivery, outcome)
+        await self._report(delivery, tuple(known.values()) if final else outcomes)
+        if not final:
+            await self._next(delivery, tuple(each for each in outcomes if not each.state.final), owner)
+
+    async def _send(self, delivery: Delivery, recipients: tuple[str, ...], deadline: float) -> tuple[Outcome, ...]:
+        match delivery.content:
+            case Inline(data):
+                content = data
+            case Stored(key, _):
+                content = await self._content.get(key)
+        replies = await self._transport.send(delivery, recipients, content, deadline=deadline)
+        now = self._clock.now()
+        next_due = self._retry.next_due(
+            received=delivery.received, attempt=delivery.attempt, now=now, chance=self._chance()
+        )
+        return tuple(_outcome(reply, delivery.attempt, now, next_due) for reply in replies)
+
+    async def _settle(
+        self, delivery: Delivery, owner: str, outcomes: tuple[Outcome, ...], final: bool, deadline: float
+    ) -> None:
+        """The remote has decided; to give up before time is out would send the mail twice."""
+        pause = 0.1
+        while True:
+            try:
+                await self._ledger.settle(delivery.key, owner=owner, outcomes=outcomes, final=final)
+            except TemporaryError:
+                if self._clock.now() + pause >= deadline:
+                    raise
+                await self._pause(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+            else:
+                return
+
+    async def _report(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:
+        failed = any(outcome.state.final and outcome.state is not State.DELIVERED for outcome in outcomes)
+        report = Report(
+            id=delivery.id,
+            account=delivery.account,
+            mail_from=delivery.mail_from,
+            domain=delivery.domain,
+            chunk=delivery.chunk,
+            received=delivery.received,
+            stage="deliver",
+            outcomes=outcomes,
+            content=await self._stored(delivery) if failed else None,
+            notice=delivery.notice,
+        )
+        await self._reports.send(encode_report(report), group=delivery.account)
+
+    async def _next(self, delivery: Delivery, deferred: tuple[Outcome, ...], owner: str) -> None:
+        due = max(outcome.next_due for outcome in deferred)
+        attempt = delivery.attempt + 1
+        rest = tuple(outcome.recipient for outcome in deferred)
+        content = await self._stored(delivery)
+        await self._wait(replace(delivery, rcpt_to=rest, attempt=attempt, due=due, content=content), due)
+        await self._ledger.advance(delivery.key, owner=owner, attempt=attempt, due=due)
+
+    async def _wait(self, delivery: Delivery, until: float) -> None:
+        """Queue `delivery` again, to come at `until` or as near as one hop gets."""
+        delay = hop(until, self._clock.now())
+        match delivery.content:
+            case Inline(data) if delay > 0 and len(data) > SMALL:
+                delivery = replace(delivery, content=await self._stored(delivery))
+        await self._queue.send(encode_delivery(delivery), group=delivery.account, delay=delay)
+
+    async def _stored(self, delivery: Delivery) -> Stored:
+        """The content by reference. The key is the message's own: putting it twice puts the same."""
+        match delivery.content:
+            case Stored() as stored:
+                return stored
+            case Inline(data):
+                key = f"content/{delivery.id}"
+                await self._content.put(key, data)
+                return Stored(key, len(data))
+
+
+class _Memory:
+    """Stored content to be held at once, in octets: what would be too much waits for what is there."""
+
+    def __init__(self, octets: int) -> None:
+        self._all = octets
+        self._left = octets
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @asynccontextmanager
+    async def hold(self, delivery: Delivery) -> AsyncIterator[None]:
+        size = delivery.content.size * COPIES if isinstance(delivery.content, Stored) else 0
+        need = min(size, self._all)
+        while self._left < need:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.add(turn)
+            try:
+                await turn
+            finally:
+                self._waiting.discard(turn)
+        self._left -= need
+        try:
+            yield
+        finally:
+            self._left += need
+            for turn in self._waiting:
+                if not turn.done():
+                    turn.set_result(None)
+
+
+def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:
+    return recipient in outcomes and outcomes[recipient].state.final
+
+
+def _outcome(reply: RecipientReply, attempt: int, now: float, next_due: float | None) -> Outcome:
+    """next_due: of the next attempt if there is to be one, None if the message expires."""
+    if reply.ok:
+        state = State.DELIVERED
+    elif reply.permanent:
+        state = State.BOUNCED
+    else:
+        state = State.EXPIRED if next_due is None else State.DEFERRED
+    return Outcome(
+        recipient=reply.recipient,
+        state=state,
+        time=now,
+        attempt=attempt,
+        code=reply.code,
+        enhanced=reply.enhanced,
+        text=reply.text,
+        remote=reply.remote,
+        tls=reply.tls,
+        next_due=next_due or 0.0 if state is State.DEFERRED else 0.0,
+    )

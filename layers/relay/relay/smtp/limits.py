@@ -1,0 +1,38 @@
+"""How long the outbound side waits, and how much it tries."""
+
+from dataclasses import dataclass
+
+from relay.smtp.protocol import Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds, unless said otherwise. RFC 5321 §4.5.3.2 wants 5 minutes for most of these; a Lambda
+    function lives for that long in all, and one that waits keeps 99 other deliveries' places.
+
+    content: for the final dot's answer, cut to what is left of the invocation (the RFC wants 600; giving
+    up early risks a duplicate). least: no content is sent unless that much is left to wait for the answer.
+    block: for the remote to take more of a large message. per_connection: messages.
+    """
+
+    connect: float = 30.0
+    greeting: float = 60.0
+    hello: float = 60.0
+    tls: float = 30.0
+    mail: float = 60.0
+    rcpt: float = 60.0
+    data: float = 60.0
+    block: float = 60.0
+    content: float = 600.0
+    reset: float = 10.0
+    least: float = 60.0
+    idle: float = 10.0
+    addresses: int = 5
+    connections_per_site: int = 10
+    per_connection: int = 100
+    longest_connection: float = 300.0
+
+    def wait(self, phase: Phase) -> float:
+        """How long a reply that answers `phase` may take."""
+        seconds: float = getattr(self, phase.name.lower())
+        return seconds

@@ -1,0 +1,113 @@
+"""Connections kept for the next message, and how many a site has at once."""
+
+import asyncio
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+from relay.smtp.client import Connection
+from relay.smtp.limits import Limits
+
+
+class BusyError(Exception):
+    """No connection to the site came free in time."""
+
+
+class _Site:
+    def __init__(self, connections: int) -> None:
+        self.free = asyncio.Semaphore(connections)
+        self.users = 0  # holding a slot or waiting for one
+        self.idle: list[tuple[float, Connection]] = []  # (loop time since when, connection)
+
+
+class Pool:
+    """Slots per site, so that no site ever waits for another; idle connections close after a while."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._sites: dict[Hashable, _Site] = {}
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @asynccontextmanager
+    async def slot(self, site: Hashable, *, until: float) -> AsyncIterator["Slot"]:
+        """The right to use one connection to `site`; BusyError if none is free by `until` (loop time)."""
+        here = self._sites.get(site)
+        if here is None:
+            here = self._sites[site] = _Site(self._limits.connections_per_site)
+        here.users += 1
+        try:
+            try:
+                if here.free.locked():
+                    async with asyncio.timeout_at(until):
+                        await here.free.acquire()
+                else:
+                    await here.free.acquire()
+            except TimeoutError:
+                raise BusyError from None
+            try:
+                yield Slot(self, here)
+            finally:
+                here.free.release()
+        finally:
+            here.users -= 1
+            self._drop_unused(site, here)
+
+    def keep(self, here: _Site, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        here.idle.append((loop.time(), connection))
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._limits.idle, self._sweep, loop)
+
+    def close(self) -> None:
+        """Close what is idle."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+        for here in self._sites.values():
+            while here.idle:
+                here.idle.pop()[1].close()
+        self._sites = {site: here for site, here in self._sites.items() if here.users}
+
+    def take(self, here: _Site) -> Connection | None:
+        """The idle connection used last, which the remote is least likely to have closed."""
+        now = asyncio.get_running_loop().time()
+        while here.idle:
+            since, connection = here.idle.pop()
+            if connection.fit and now - since < self._limits.idle:
+                return connection
+            connection.close()
+        return None
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = None
+        old = loop.time() - self._limits.idle
+        for site, here in list(self._sites.items()):
+            for since, connection in here.idle:
+                if since <= old or not connection.fit:
+                    connection.close()
+            here.idle = [each for each in here.idle if each[0] > old and each[1].fit]
+            self._drop_unused(site, here)
+        if any(here.idle for here in self._sites.values()):
+            self._sweeper = loop.call_later(self._limits.idle, self._sweep, loop)
+
+    def _drop_unused(self, site: Hashable, here: _Site) -> None:
+        if not here.users and not here.idle:
+            self._sites.pop(site, None)
+
+
+class Slot:
+    """One of a site's connections."""
+
+    def __init__(self, pool: Pool, here: _Site) -> None:
+        self._pool = pool
+        self._here = here
+
+    def reuse(self) -> Connection | None:
+        """A connection that is open already, or None."""
+        return self._pool.take(self._here)
+
+    def keep(self, connection: Connection) -> None:
+        """Leave `connection` for whoever has the next slot."""
+        if connection.fit:
+            self._pool.keep(self._here, connection)
+        else:
+            connection.close()

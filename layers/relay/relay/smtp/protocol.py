@@ -1,0 +1,269 @@
+"""The client's side of SMTP (RFC 5321), sans-IO.
+
+An exchange is a generator: it yields an Ask (what to write, then which reply to wait for), is sent that
+Reply, and returns its result. `relay.smtp.client` drives it over a connection; a test, over a list.
+"""
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, NamedTuple, TypeVar
+
+from relay.smtp.replies import ProtocolError, Reply
+
+T = TypeVar("T")
+
+
+class Phase(Enum):
+    """What a reply answers. CONTENT: the final dot; from its first octet on the remote may have the message."""
+
+    CONNECT = "connect"
+    GREETING = "greeting"
+    HELLO = "EHLO"
+    TLS = "STARTTLS"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "the final dot"
+    RESET = "RSET"
+
+
+class Ask(NamedTuple):
+    """Write `data` (if any), then wait for the next reply, which answers `phase`."""
+
+    data: bytes
+    phase: Phase
+
+
+Exchange = Generator[Ask, Reply, T]
+
+
+class RefusedError(Exception):
+    """The remote won't have a session with us: `reply` to greeting or EHLO says why."""
+
+    def __init__(self, phase: Phase, reply: Reply) -> None:
+        super().__init__(f"{phase.value}: {reply.code} {reply.text}")
+        self.phase = phase
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What EHLO offered. size: octets, 0 for no stated limit (RFC 1870 §3), None if SIZE is not offered."""
+
+    pipelining: bool = False
+    starttls: bool = False
+    eightbitmime: bool = False
+    smtputf8: bool = False
+    size: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """An envelope's message, ready to send. stuffed: content dot-stuffed, with the final dot.
+
+    size: octets of the content itself. eightbit: it has octets above 127. utf8: its header or sender has.
+    """
+
+    mail_from: str
+    stuffed: bytes
+    size: int
+    eightbit: bool
+    utf8: bool
+
+    @classmethod
+    def prepare(cls, mail_from: str, content: bytes, *, smtputf8: bool) -> "Message":
+        """smtputf8: it was submitted with SMTPUTF8; without it, 8-bit octets in a header are just 8BITMIME's."""
+        eightbit = not content.isascii()
+        utf8 = not mail_from.isascii() or (smtputf8 and eightbit and not _header(content).isascii())
+        return cls(mail_from, dot_stuff(content), len(content), eightbit, utf8)
+
+
+class Answer(NamedTuple):
+    """One recipient's: `phase` is the command that `reply` decided it at."""
+
+    reply: Reply
+    phase: Phase
+
+
+class Result(NamedTuple):
+    """answers: one per recipient, in order. reset: RSET is needed before the next transaction.
+    usable: the connection may be used again."""
+
+    answers: tuple[Answer, ...]
+    reset: bool
+    usable: bool
+
+
+NO_8BITMIME: Final = Reply.ours(554, "5.6.3", "the remote server does not take 8-bit content (8BITMIME)")
+NO_SMTPUTF8: Final = Reply.ours(553, "5.6.7", "the remote server does not take internationalized mail (SMTPUTF8)")
+CLOSING: Final = 421
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
+
+
+def greeting() -> Exchange[None]:
+    """RefusedError unless the remote greets with 220 (RFC 5321 §3.1)."""
+    reply = yield Ask(b"", Phase.GREETING)
+    if reply.code != 220:
+        raise RefusedError(Phase.GREETING, reply)
+
+
+def hello(name: str) -> Exchange[Capabilities]:
+    """EHLO, or HELO for a server that does not know EHLO (RFC 5321 §3.2). RefusedError if neither is taken."""
+    reply = yield Ask(b"EHLO %b\r\n" % name.encode("ascii"), Phase.HELLO)
+    if reply.ok:
+        return _capabilities(reply)
+    if reply.permanent:
+        reply = yield Ask(b"HELO %b\r\n" % name.encode("ascii"), Phase.HELLO)
+    if not reply.ok:
+        raise RefusedError(Phase.HELLO, reply)
+    return Capabilities()
+
+
+def starttls() -> Exchange[bool]:
+    """Whether the TLS handshake may begin (RFC 3207 §4)."""
+    reply = yield Ask(b"STARTTLS\r\n", Phase.TLS)
+    return reply.code == 220
+
+
+def reset() -> Exchange[bool]:
+    """Whether the connection is ready for the next transaction."""
+    reply = yield Ask(b"RSET\r\n", Phase.RESET)
+    return reply.ok
+
+
+def transaction(offered: Capabilities, message: Message, recipients: tuple[str, ...]) -> Exchange[Result]:
+    """Send `message` to `recipients` (at least one). ProtocolError for replies that make no sense.
+
+    What the remote lacks is a permanent refusal of our own: nothing is ever converted.
+    """
+    refusal = _unmet(offered, message)
+    if refusal is not None:
+        return Result((Answer(refusal, Phase.MAIL),) * len(recipients), reset=False, usable=True)
+    taken = tuple(recipient for recipient in recipients if offered.smtputf8 or recipient.isascii())
+    if not taken:
+        return Result((Answer(NO_SMTPUTF8, Phase.RCPT),) * len(recipients), reset=False, usable=True)
+    lines = [_mail(offered, message, taken), *(b"RCPT TO:<%b>\r\n" % _path(recipient) for recipient in taken)]
+    envelope = _pipelined(lines) if offered.pipelining else _step_by_step(lines)
+    replies, data = yield from envelope
+    answers, closing = _envelope_answers(replies, len(taken))
+    accepted = any(answer.reply.ok for answer in answers)
+    if data is not None and not closing:
+        if data.code == 354:
+            # A pipelined DATA may be taken although no recipient was: RFC 2920 §3.1 has us send the dot alone.
+            decided = yield Ask(message.stuffed, Phase.CONTENT) if accepted else Ask(b".\r\n", Phase.DATA)
+            phase = Phase.CONTENT
+        else:
+            decided, phase = data, Phase.DATA
+        _refuse_nonsense(decided, ok=phase is Phase.CONTENT)
+        answers = [Answer(decided, phase) if answer.reply.ok else answer for answer in answers]
+        closing = decided.code == CLOSING
+    done = any(answer.phase is Phase.CONTENT for answer in answers)
+    by_recipient = dict(zip(taken, answers, strict=True))
+    unsent = Answer(NO_SMTPUTF8, Phase.RCPT)
+    in_order = tuple(by_recipient.get(recipient, unsent) for recipient in recipients)
+    return Result(in_order, reset=not done, usable=not closing)
+
+
+def dot_stuff(content: bytes) -> bytes:
+    """RFC 5321 §4.5.2, and the final dot. Content ends with CRLF already, or gets one."""
+    end = b".\r\n" if content.endswith(b"\r\n") or not content else b"\r\n.\r\n"
+    first = b"." if content.startswith(b".") else b""
+    return first + content.replace(b"\r\n.", b"\r\n..") + end
+
+
+def _pipelined(lines: list[bytes]) -> Exchange[tuple[list[Reply], Reply | None]]:
+    """The whole envelope in one write (RFC 2920 §3.1)."""
+    reply = yield Ask(b"".join(lines) + b"DATA\r\n", Phase.MAIL)
+    replies = [reply]
+    while reply.code != CLOSING:
+        if len(replies) == len(lines):
+            return replies, (yield Ask(b"", Phase.DATA))
+        reply = yield Ask(b"", Phase.RCPT)
+        replies.append(reply)
+    return replies, None
+
+
+def _step_by_step(lines: list[bytes]) -> Exchange[tuple[list[Reply], Reply | None]]:
+    """One command at a time; DATA only if somebody is to have the message."""
+    replies: list[Reply] = []
+    for line in lines:
+        reply = yield Ask(line, Phase.RCPT if replies else Phase.MAIL)
+        replies.append(reply)
+        if reply.code == CLOSING or not replies[0].ok:
+            return replies, None
+    if not any(reply.ok for reply in replies[1:]):
+        return replies, None
+    return replies, (yield Ask(b"DATA\r\n", Phase.DATA))
+
+
+def _envelope_answers(replies: list[Reply], recipients: int) -> tuple[list[Answer], bool]:
+    """Each recipient's answer so far, and whether the remote is closing. A reply that ended the envelope
+    early (MAIL refused, 421) answers all that follow."""
+    for reply in replies:
+        _refuse_nonsense(reply, ok=True)
+    closing = any(reply.code == CLOSING for reply in replies)
+    mail, *rest = replies
+    if not mail.ok:
+        return [Answer(mail, Phase.MAIL)] * recipients, closing
+    answers = [Answer(reply, Phase.RCPT) for reply in rest]
+    if closing:
+        # Nobody gets the message in this session, so "ok" so far is none.
+        last = Answer(replies[-1], Phase.RCPT)
+        answers = [last if answer.reply.ok else answer for answer in answers]
+        answers += [last] * (recipients - len(answers))
+    return answers, closing
+
+
+def _refuse_nonsense(reply: Reply, *, ok: bool) -> None:
+    if reply.code // 100 == 3 or (reply.ok and not ok):
+        raise ProtocolError(f"reply {reply.code} makes no sense here")
+
+
+def _unmet(offered: Capabilities, message: Message) -> Reply | None:
+    if offered.size and message.size > offered.size:  # RFC 1870 §6.1: (1)
+        return Reply.ours(552, "5.3.4", f"message of {message.size} octets; the remote server takes {offered.size}")
+    if message.utf8 and not offered.smtputf8:
+        return NO_SMTPUTF8
+    if message.eightbit and not offered.eightbitmime:  # RFC 6152 §3
+        return NO_8BITMIME
+    return None
+
+
+def _mail(offered: Capabilities, message: Message, recipients: tuple[str, ...]) -> bytes:
+    line = b"MAIL FROM:<%b>" % _path(message.mail_from)
+    if offered.size is not None:
+        line += b" SIZE=%d" % message.size
+    if message.eightbit:
+        line += b" BODY=8BITMIME"
+    if message.utf8 or not all(recipient.isascii() for recipient in recipients):
+        line += b" SMTPUTF8"
+    return line + b"\r\n"
+
+
+def _path(address: str) -> bytes:
+    """ValueError for what would end the command early: the gateway let it in, so it is our bug."""
+    if _CONTROL.search(address):
+        raise ValueError("control character in an envelope address")
+    return address.encode("utf-8")
+
+
+def _capabilities(reply: Reply) -> Capabilities:
+    """RFC 5321 §4.1.1.1: keyword and parameters on each line after the first."""
+    words = [line.upper().split() for line in reply.lines[1:]]
+    keywords = {each[0]: each[1:] for each in words if each}
+    size = keywords.get(b"SIZE")
+    number = size[0] if size else b""
+    return Capabilities(
+        pipelining=b"PIPELINING" in keywords,
+        starttls=b"STARTTLS" in keywords,
+        eightbitmime=b"8BITMIME" in keywords,
+        smtputf8=b"SMTPUTF8" in keywords,
+        size=None if size is None else int(number) if number.isdigit() and len(number) <= 20 else 0,
+    )
+
+
+def _header(content: bytes) -> bytes:
+    end = content.find(b"\r\n\r\n")
+    return content if end < 0 else content[:end]
