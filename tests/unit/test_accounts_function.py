@@ -1,0 +1,131 @@
+"""functions/accounts/app.py, with fakes behind its ports."""
+
+import asyncio
+import importlib.util
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger
+
+from relay.errors import TemporaryError
+from relay.settings import FunctionSettings
+from tests.fakes import FakeAccounts, FakeClock, FakeSms
+
+SETTINGS = FunctionSettings(
+    validate_queue_url="q",
+    deliver_queue_url="q",
+    record_queue_url="q",
+    ledger_table="t",
+    messages_table="t",
+    accounts_table="t",
+    content_bucket="b",
+    token_name="relay-token",
+    spf_domain="relay.example",
+    host_name="smtp.relay.example",
+    claim_seconds=1.0,
+    clock_speed=1.0,
+    dns_servers=(),
+    smtp_port=25,
+)
+
+
+@pytest.fixture(scope="module")
+def app() -> Any:
+    path = Path(__file__).parents[2] / "functions" / "accounts" / "app.py"
+    spec = importlib.util.spec_from_file_location("accounts_app", path)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class World:
+    def __init__(self, app: Any) -> None:
+        self.accounts, self.sms, self.log = FakeAccounts(), FakeSms(), io.StringIO()
+        logger = Logger(service=f"test-{id(self)}", stream=self.log)
+        self._handler = app.AccountsHandler(
+            SETTINGS, accounts=self.accounts, sms=self.sms, clock=FakeClock(7.0), logger=logger
+        )
+
+    def __call__(self, event: Any) -> Any:
+        return json.loads(json.dumps(asyncio.run(self._handler(event))))  # as Lambda returns it
+
+
+@pytest.fixture
+def world(app: Any) -> World:
+    return World(app)
+
+
+CREATE = {"action": "create", "user": "Jo@Example.com", "phone": "+46 70 987 65 43"}
+
+
+def test_create_answers_with_the_records_to_publish(world: World) -> None:
+    answer = world(CREATE)
+    assert answer["ok"] is True
+    assert answer["user"] == "Jo@Example.com"
+    assert [(record["name"], record["type"]) for record in answer["records"]] == [
+        ("example.com", "TXT"),
+        ("example.com", "TXT"),
+        ("_dmarc.example.com", "TXT"),
+    ]
+    assert list(world.accounts.items) == ["jo@example.com"]
+
+
+def test_the_password_is_in_the_sms_alone(world: World) -> None:
+    answer = world(CREATE)
+    ((_, text),) = world.sms.sent
+    assert text.startswith("smtp.relay.example: user Jo@Example.com password ")
+    password = text.rpartition(" ")[2]
+    listed = world({"action": "list"})
+    assert password not in json.dumps([answer, listed]) + world.log.getvalue()
+
+
+def test_events_are_not_logged(world: World) -> None:
+    world({**CREATE, "phone": "+4670999999999999"})
+    world(CREATE)
+    assert world.log.getvalue()
+    assert "70999999999999" not in world.log.getvalue()
+    assert "709876543" not in world.log.getvalue().replace(" ", "")
+
+
+def test_list(world: World) -> None:
+    world(CREATE)
+    assert world({"action": "list"}) == {
+        "ok": True,
+        "accounts": [{"user": "Jo@Example.com", "phone": "+46709876543", "created": 7.0, "disabled": False}],
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "words"),
+    [
+        ({}, "action must be one of: create, list"),
+        ({"action": "drop"}, "action must be one of"),
+        ({"action": ["list"]}, "action must be one of"),
+        ({"action": "create", "phone": "+46701234567"}, "user is missing"),
+        ({"action": "create", "user": "jo@example.com"}, "phone is missing"),
+        ({"action": "create", "user": 3, "phone": "+46701234567"}, "user is missing"),
+        ({"action": "create", "user": "jo", "phone": "+46701234567"}, "user name must be an e-mail address"),
+        ({"action": "create", "user": "jo@example.com", "phone": "070"}, "country code"),
+    ],
+)
+def test_a_wrong_event_is_told_what_is_wrong(world: World, event: Any, words: str) -> None:
+    answer = world(event)
+    assert answer["ok"] is False
+    assert words in answer["error"]
+    assert world.accounts.items == {}
+
+
+def test_a_taken_name_is_said(world: World) -> None:
+    world(CREATE)
+    assert "taken" in world(CREATE)["error"]
+
+
+def test_an_outage_is_said_without_its_details(world: World) -> None:
+    world.accounts.fail = TemporaryError("a service is away", "dynamodb: 503")
+    assert world(CREATE) == {"ok": False, "error": "a service is away"}
+    assert "dynamodb: 503" in world.log.getvalue()
