@@ -1,0 +1,69 @@
+"""Composition: a target's AWS side, through relay.aws."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from relay.aws.client import AwsClient
+from relay.aws.lambdas import invoke
+from relay.aws.messages import DynamoMessages
+from relay.aws.signing import Credentials
+from relay.aws.stack import stack_outputs
+from relay.errors import RelayError, TemporaryError
+from relayctl.context import Cloud, Service, Target
+from relayctl.dns import template_service
+from relayctl.errors import CommandError
+
+# Where a local system's state file has what a stack has among its outputs.
+LOCAL_NAMES = {
+    "AccountsFunctionName": ("functions", "AccountsFunction"),
+    "MessagesTableName": ("tables", "MessagesTable"),
+}
+OUTPUTS = (*LOCAL_NAMES, "TokenName", "SpfDomain", "HostName")
+
+
+class AwsCloud:
+    """outputs: the stack's."""
+
+    def __init__(self, client: AwsClient, outputs: Mapping[str, str]) -> None:
+        self._client = client
+        self._accounts_function = outputs["AccountsFunctionName"]
+        self.messages = DynamoMessages(client, outputs["MessagesTableName"])
+        self.service = Service(outputs["TokenName"], outputs["SpfDomain"], outputs["HostName"])
+
+    async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
+        return await invoke(self._client, self._accounts_function, event)
+
+
+@asynccontextmanager
+async def connect(target: Target) -> AsyncIterator[Cloud]:
+    """The AWS side of `target`; CommandError says what is missing or does not answer."""
+    try:
+        outputs = (
+            _local_outputs(target.state)
+            if not target.stack
+            else stack_outputs(target.stack, target.region, target.endpoint)
+        )
+    except KeyError as error:
+        raise CommandError(f"{target.name} lacks {error}: start `mailrelay local` again") from None
+    except RelayError as error:
+        raise CommandError(f"{target.name}: {error}") from None
+    missing = [name for name in OUTPUTS if name not in outputs]
+    if missing:
+        raise CommandError(f"{target.name} has no output {missing[0]}: deploy the present template.yaml")
+    # the local endpoint never gets a person's own credentials
+    credentials = None if target.stack else Credentials("local", "local")
+    client = AwsClient(target.region, target.endpoint, credentials=credentials)
+    try:
+        yield AwsCloud(client, outputs)
+    except TemporaryError as error:
+        hint = "" if target.stack else "; is `mailrelay local` still running?"
+        raise CommandError(f"{target.name} does not answer: {error.detail or error.safe}{hint}") from None
+    finally:
+        await client.close()
+
+
+def _local_outputs(state: Mapping[str, Any]) -> dict[str, str]:
+    service = template_service()  # a local system is always the present template's
+    found = {output: state[section][name] for output, (section, name) in LOCAL_NAMES.items()}
+    return {**found, "TokenName": service.token_name, "SpfDomain": service.spf_domain, "HostName": service.host_name}

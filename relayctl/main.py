@@ -1,0 +1,89 @@
+"""`mailrelay`: the command for senders and operators. Exit codes: 0 done, 1 refused or failed, 2 wrong usage."""
+
+import argparse
+import asyncio
+import getpass
+import os
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from relay.errors import RelayError
+from relayctl import accounts, dns, messages, send, system, trace
+from relayctl.context import Cloud, Context, Target
+from relayctl.errors import FAILED, WRONG_USAGE, CommandError
+
+EPILOG = """\
+examples:
+  mailrelay demo
+  mailrelay local
+  mailrelay dns app@mycorp.se
+  mailrelay messages --since 1h --state bounced
+
+`mailrelay COMMAND --help` tells more. Exit codes: 0 done, 1 refused or failed,
+2 wrong usage.
+"""
+INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+
+class Parser(argparse.ArgumentParser):
+    """Errors in one line; help texts keep their lines."""
+
+    def __init__(self, **options: Any) -> None:
+        options["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(allow_abbrev=False, **options)
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(WRONG_USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = Parser(prog="mailrelay", description="An outbound mail relay.", epilog=EPILOG)
+    commands = whole.add_subparsers(metavar="COMMAND", required=True)
+    for module in (system, dns, accounts, send, messages, trace):
+        module.add(commands)
+    return whole
+
+
+def run(argv: Sequence[str], context: Context) -> int:
+    """Runs one command; what it can't do is said on standard error in one line."""
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as exit_:  # help, or wrong usage: said already
+        return int(exit_.code or 0)
+    try:
+        return int(arguments.run(arguments, context))
+    except CommandError as error:
+        return _failed(str(error), error.code)
+    except RelayError as error:
+        return _failed(str(error), FAILED)
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return INTERRUPTED
+
+
+def main() -> int:
+    def connect(target: Target) -> AbstractAsyncContextManager[Cloud]:
+        from relayctl import cloud  # only the commands that need AWS pay for its import
+
+        return cloud.connect(target)
+
+    context = Context(
+        out=sys.stdout,
+        environment=os.environ,
+        folder=Path(),
+        now=time.time,
+        ask=getpass.getpass,
+        connect=connect,
+    )
+    return run(sys.argv[1:], context)
+
+
+def _failed(line: str, code: int) -> int:
+    sys.stderr.write("mailrelay: " + " ".join(line.split()) + "\n")
+    return code

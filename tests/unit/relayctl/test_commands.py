@@ -1,0 +1,433 @@
+"""`mailrelay`: what each command prints, as text at 80 columns and as JSON, and its exit code."""
+
+import io
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relay.errors import TemporaryError
+from relay.outcome import Outcome, State
+from relay.ports import Row
+from relayctl.context import Cloud, Context, Service, Target
+from relayctl.main import run
+from tests.fakes import FakeMessages
+
+RECEIVED = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
+ID = "0192f0c4-0000-7000-8000-000000000001"
+OTHER = "0192f0c4-0000-7000-8000-000000000002"
+NOTICE = "0192f0c4-0000-7000-8000-000000000003"
+REMOTE = "mx.there.example[192.0.2.7]"
+STATE = {
+    "host": "127.0.0.1",
+    "port": 1,
+    "tls_port": 1,
+    "ca_file": "",
+    "aws_endpoint": "http://127.0.0.1:1",
+    "region": "eu-north-1",
+    "tables": {"MessagesTable": "messages"},
+    "functions": {"AccountsFunction": "accounts"},
+}
+
+
+def row(recipient: str, state: State, attempt: int = 1, *, id: str = ID, **changes: Any) -> Row:
+    words = {
+        State.DELIVERED: (250, "2.0.0", "OK queued as 4711"),
+        State.DEFERRED: (451, "4.7.1", "Greylisted, try again later"),
+        State.BOUNCED: (550, "5.1.1", "No such user here"),
+    }
+    code, enhanced, text = words.get(state, (550, "5.7.1", "publish TXT token=0000 at shop.example"))
+    time = RECEIVED + 300 * (attempt - 1) + 1
+    due = time + 300 if state is State.DEFERRED else 0.0
+    outcome = Outcome(recipient, state, time, attempt, code, enhanced, text, REMOTE, "TLSv1.3", due)
+    fields: dict[str, Any] = {
+        "account": "user@login.example",
+        "mail_from": "news@shop.example",
+        "domain": recipient.rpartition("@")[2],
+        "received": RECEIVED,
+        "stage": "deliver",
+        **changes,
+    }
+    return Row(id=id, outcome=outcome, **fields)
+
+
+class FakeCloud:
+    def __init__(self) -> None:
+        self.messages = FakeMessages()
+        self.service = Service("token", "spf.example", "smtp.example")
+        self.asked: list[dict[str, Any]] = []
+        self.answer: dict[str, Any] = {"ok": True, "accounts": [{"user": "User@login.example"}]}
+
+    async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(event)
+        return self.answer
+
+
+@dataclass
+class Ctl:
+    folder: Path
+    cloud: FakeCloud = field(default_factory=FakeCloud)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    targets: list[Target] = field(default_factory=list)
+    out: str = ""
+
+    def __call__(self, *argv: str) -> int:
+        out = io.StringIO()
+
+        @asynccontextmanager
+        async def connect(target: Target) -> AsyncIterator[Cloud]:
+            self.targets.append(target)
+            yield self.cloud
+
+        context = Context(out, self.environment, self.folder, lambda: RECEIVED + 3600, lambda _: "secret", connect)
+        code = run(argv, context)
+        self.out = out.getvalue()
+        return code
+
+
+@pytest.fixture
+def ctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ctl:
+    monkeypatch.setenv("COLUMNS", "80")
+    (tmp_path / ".local").mkdir()
+    (tmp_path / ".local" / "state.json").write_text(json.dumps(STATE))
+    return Ctl(tmp_path)
+
+
+@pytest.fixture
+def filled(ctl: Ctl) -> Ctl:
+    for each in (
+        row("jo@there.example", State.DEFERRED),
+        row("jo@there.example", State.DELIVERED, 2),
+        row("nobody@there.example", State.BOUNCED),
+        row("al@else.example", State.REJECTED, id=OTHER, stage="validate", received=RECEIVED + 60),
+        row("news@shop.example", State.DELIVERED, id=NOTICE, notice=True, mail_from="", received=RECEIVED + 30),
+    ):
+        ctl.cloud.messages._rows[each.id, each.outcome.recipient, each.stage, each.outcome.attempt] = each
+    return ctl
+
+
+# --- messages ----------------------------------------------------------------------------------
+
+
+def test_messages(filled: Ctl) -> None:
+    assert filled("messages") == 0
+    assert (
+        filled.out
+        == f"""\
+{OTHER}  2027-01-15 08:01:00
+  from news@shop.example
+  al@else.example  rejected  550 5.7.1 publish TXT token=0000 at shop.example
+{NOTICE}  2027-01-15 08:00:30
+  the relay's notice
+  news@shop.example  delivered  250 2.0.0 OK queued as 4711
+{ID}  2027-01-15 08:00:00
+  from news@shop.example
+  jo@there.example      delivered  250 2.0.0 OK queued as 4711
+  nobody@there.example  bounced    550 5.1.1 No such user here
+"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "recipients"),
+    [
+        pytest.param(["--to", "there.example"], ["jo@there.example", "nobody@there.example"], id="a domain"),
+        pytest.param(["--to", "@There.example"], ["jo@there.example", "nobody@there.example"], id="@domain, any case"),
+        pytest.param(["--to", "JO@there.example"], ["jo@there.example"], id="an address"),
+        pytest.param(["--state", "bounced"], ["nobody@there.example"], id="a state"),
+        pytest.param(["--state", "deferred"], [], id="no longer deferred"),
+        pytest.param(["--since", "59m"], ["al@else.example"], id="an age"),
+        pytest.param(["--since", "2027-01-15T08:01"], ["al@else.example"], id="a time, UTC"),
+        pytest.param(["--since", "2027-01-15T09:01+01:00"], ["al@else.example"], id="a time with its zone"),
+        pytest.param(["--since", "2027-01-16"], [], id="a date"),
+        pytest.param(["--limit", "1"], ["al@else.example"], id="a limit"),
+        pytest.param(["--account", "USER@login.example", "--to", "else.example"], ["al@else.example"], id="an account"),
+        pytest.param(["--account", "other@login.example"], [], id="another account"),
+    ],
+)
+def test_messages_narrowed(filled: Ctl, options: list[str], recipients: list[str]) -> None:
+    assert filled("messages", "--json", *options) == 0
+    assert [each["recipient"] for each in json.loads(filled.out)] == recipients
+
+
+def test_messages_as_json(filled: Ctl) -> None:
+    filled("messages", "--json", "--to", "jo@there.example")
+    assert json.loads(filled.out) == [
+        {
+            "id": ID,
+            "account": "user@login.example",
+            "mail_from": "news@shop.example",
+            "received": "2027-01-15T08:00:00Z",
+            "notice": False,
+            "recipient": "jo@there.example",
+            "stage": "deliver",
+            "attempt": 2,
+            "time": "2027-01-15T08:05:01Z",
+            "state": "delivered",
+            "code": 250,
+            "enhanced": "2.0.0",
+            "text": "OK queued as 4711",
+            "remote": REMOTE,
+            "tls": "TLSv1.3",
+            "next_try": None,
+        }
+    ]
+
+
+def test_messages_say_when_there_are_more_or_none(filled: Ctl) -> None:
+    assert filled("messages", "--limit", "1") == 0
+    assert "3 more recipients: see them with --limit 4" in filled.out
+    assert filled("messages", "--to", "nowhere.example") == 0
+    assert filled.out == "No messages match.\n"
+
+
+# --- trace -------------------------------------------------------------------------------------
+
+
+def test_trace(filled: Ctl) -> None:
+    assert filled("trace", ID) == 0
+    assert (
+        filled.out
+        == f"""\
+{ID}
+  from     news@shop.example
+  account  user@login.example
+  accepted 2027-01-15 08:00:00 UTC
+
+jo@there.example: delivered
+  2027-01-15 08:00:01  try 1  deferred
+    {REMOTE}, TLSv1.3
+    451 4.7.1 Greylisted, try again later
+    next try at 2027-01-15 08:05:01
+  2027-01-15 08:05:01  try 2  delivered
+    {REMOTE}, TLSv1.3
+    250 2.0.0 OK queued as 4711
+
+nobody@there.example: bounced
+  2027-01-15 08:00:01  try 1  bounced
+    {REMOTE}, TLSv1.3
+    550 5.1.1 No such user here
+"""
+    )
+
+
+def test_trace_as_json(filled: Ctl) -> None:
+    assert filled("trace", ID.upper(), "--json") == 0
+    whole = json.loads(filled.out)
+    assert {name: whole[name] for name in whole if name != "recipients"} == {
+        "id": ID,
+        "account": "user@login.example",
+        "mail_from": "news@shop.example",
+        "received": "2027-01-15T08:00:00Z",
+        "notice": False,
+    }
+    jo, nobody = whole["recipients"]
+    assert (jo["recipient"], jo["state"]) == ("jo@there.example", "delivered")
+    assert [(each["attempt"], each["state"], each["next_try"]) for each in jo["attempts"]] == [
+        (1, "deferred", "2027-01-15T08:05:01Z"),
+        (2, "delivered", None),
+    ]
+    assert (nobody["state"], len(nobody["attempts"])) == ("bounced", 1)
+
+
+def test_what_a_remote_says_does_not_reach_the_terminal_raw(ctl: Ctl) -> None:
+    evil = row("a@there.example", State.BOUNCED)
+    object.__setattr__(evil.outcome, "text", "\x1b[31mred\x9b2J [bold]x[/bold]")
+    ctl.cloud.messages._rows[ID, "a", "deliver", 1] = evil
+    for command in (["trace", ID], ["messages"]):
+        assert ctl(*command) == 0
+        assert "\x1b" not in ctl.out
+        assert "\x9b" not in ctl.out
+        assert "[bold]x[/bold]" in ctl.out
+
+
+# --- dns, accounts -----------------------------------------------------------------------------
+
+HASH = "b4c9a289323b21a01c3e940f150eb9b8c542587f1abfd8f0e1cc1ffc5e475514"  # printf %s user@example.com | sha256sum
+
+
+def test_dns(ctl: Ctl) -> None:
+    assert ctl("dns", "user@example.com") == 0
+    assert (
+        ctl.out
+        == f"""\
+Publish these records; that is the whole sign-up.
+
+So that example.com may send:
+
+  example.com  TXT
+    token={HASH}
+  example.com  TXT
+    v=spf1 include:spf.example -all
+  _dmarc.example.com  TXT
+    v=DMARC1; p=none
+"""
+    )
+
+
+def test_dns_as_json_for_several_domains(ctl: Ctl) -> None:
+    assert ctl("dns", "user@example.com", "--domain", "a.example", "--domain", "BÜCHER.example", "--json") == 0
+    records = json.loads(ctl.out)
+    assert [each["domain"] for each in records] == ["a.example"] * 3 + ["xn--bcher-kva.example"] * 3
+    assert records[0] == {"domain": "a.example", "name": "a.example", "type": "TXT", "value": f"token={HASH}"}
+
+
+def test_dns_without_a_relay_takes_the_template(ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / ".local" / "state.json").unlink()
+    assert ctl("dns", "user@example.com") == 0
+    assert f"elastx-mrs={HASH}" in ctl.out
+    assert "v=spf1 include:elastx.email -all" in ctl.out
+    assert ctl.targets == []
+
+
+def test_the_token_is_the_hash_of_the_name_as_given(ctl: Ctl) -> None:
+    assert ctl("dns", "USER@example.com", "--json") == 0
+    assert HASH not in ctl.out
+
+
+def test_accounts_create(ctl: Ctl) -> None:
+    ctl.cloud.answer = {"ok": True, "user": "app@mycorp.example", "records": []}
+    assert ctl("accounts", "create", "app@mycorp.example", "--phone", "+46 70-123 45 67") == 0
+    assert ctl.cloud.asked == [{"action": "create", "user": "app@mycorp.example", "phone": "+46701234567"}]
+    assert ctl.out == (
+        "Account app@mycorp.example is made; its password is on its way to +46701234567 by SMS.\n"
+        "The DNS records that let a domain send with it: mailrelay dns app@mycorp.example\n"
+    )
+    assert ctl("accounts", "create", "app@mycorp.example", "--phone", "+46701234567", "--json") == 0
+    assert json.loads(ctl.out) == {"user": "app@mycorp.example", "records": []}
+
+
+def test_accounts_list(ctl: Ctl) -> None:
+    ctl.cloud.answer = {
+        "ok": True,
+        "accounts": [
+            {"user": "app@mycorp.example", "phone": "+46701234567", "created": RECEIVED, "disabled": False},
+            {"user": "old@mycorp.example", "phone": "+46700000000", "created": RECEIVED, "disabled": True},
+        ],
+    }
+    assert ctl("accounts", "list") == 0
+    assert [line.rstrip() for line in ctl.out.splitlines()] == [
+        "User                Phone         Since",
+        "app@mycorp.example  +46701234567  2027-01-15",
+        "old@mycorp.example  +46700000000  2027-01-15  disabled",
+    ]
+    assert ctl("accounts", "list", "--json") == 0
+    assert json.loads(ctl.out)[0] == {
+        "user": "app@mycorp.example",
+        "phone": "+46701234567",
+        "created": "2027-01-15T08:00:00Z",
+        "disabled": False,
+    }
+
+
+# --- which relay -------------------------------------------------------------------------------
+
+
+def test_a_deployed_stack(ctl: Ctl) -> None:
+    assert ctl("messages", "--stack", "relay", "--region", "eu-west-1") == 0
+    ctl.environment = {"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL": "http://127.0.0.1:4566"}
+    assert ctl("messages", "--stack", "relay") == 0
+    assert ctl.targets == [
+        Target("stack relay in eu-west-1", "eu-west-1", None, "relay"),
+        Target("stack relay in eu-north-1", "eu-north-1", "http://127.0.0.1:4566", "relay"),
+    ]
+
+
+def test_a_local_system_by_its_state_file(ctl: Ctl, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text(json.dumps(STATE))
+    assert ctl("messages", "--state-file", "other.json") == 0
+    assert ctl("trace", ID, "--state", "other.json") == 1
+    assert ctl("messages") == 0
+    assert [each.name for each in ctl.targets] == [
+        "the local system of other.json",
+        "the local system of other.json",
+        "the local system of .local/state.json",
+    ]
+
+
+# --- what goes wrong ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "code", "line"),
+    [
+        ([], 2, "mailrelay: the following arguments are required: COMMAND (see mailrelay --help)"),
+        (["nonsense"], 2, "mailrelay: argument COMMAND: invalid choice: 'nonsense'"),
+        (["messages", "--since", "soon"], 2, "argument --since: 'soon' is neither an age (30m, 1h, 2d) nor a date"),
+        (["messages", "--since", "-1h"], 2, "argument --since"),
+        (["messages", "--since", "99999999999h"], 2, "is neither an age"),
+        (["messages", "--state", "lost"], 2, "argument --state: 'lost' is not one of deferred, delivered, bounced"),
+        (["messages", "--limit", "0"], 2, "argument --limit: '0' is not a number from 1 up"),
+        (["messages", "--limit", "x"], 2, "argument --limit: 'x' is not a number from 1 up"),
+        (["messages", "--region", "eu-west-1"], 2, "--region goes with --stack NAME"),
+        (["messages", "--stack", "relay"], 2, "--stack relay needs --region REGION (or AWS_REGION)"),
+        (["messages", "--stack", "a", "--region", "b", "--state-file", "c"], 2, "name two different relays"),
+        (["messages", "--state-file", "none.json"], 1, "no local system: none.json does not exist; start one with"),
+        (["messages", "--state-file", "bad.json"], 1, "bad.json is not a state file of `mailrelay local`"),
+        (["messages", "--state-file", "list.json"], 1, "list.json is not a state file of `mailrelay local`"),
+        (["trace", "4711"], 2, "'4711' is not a message id; it looks like"),
+        (["trace", ID], 1, f"nothing is recorded about {ID}: check the id, or ask again"),
+        (["dns", "nobody"], 2, "USER 'nobody': the user name must be an e-mail address"),
+        (["dns", "a@b.example", "--domain", "a..b"], 2, "--domain 'a..b': the domain has an empty label"),
+        (["dns", "åsa@b.example"], 2, "USER 'åsa@b.example': the user name must be ASCII"),
+        (["accounts"], 2, "required: ACTION"),
+        (["accounts", "create", "a@b.example"], 2, "required: --phone"),
+        (["accounts", "create", "a@b.example", "--phone", "070"], 2, "--phone '070': the phone number must have +"),
+        (["send", "--to", "a"], 2, "--to 'a': the address has no domain"),
+        (["send", "--to", "a@b.example", "--port", "0"], 2, "argument --port: '0' is not a port from 1 to 65535"),
+        (["send", "--to", "a@b.example", "--server", "127.0.0.1"], 2, "--user USER is needed: the account to log in"),
+        (["send", "--to", "a@b.example", "--user", "u@v.example", "none.eml"], 1, "cannot read none.eml: No such file"),
+        (
+            ["send", "--to", "a@b.example", "--user", "u@v.example", "--ca-file", "none"],
+            2,
+            "--ca-file none: there",
+        ),
+        (["send", "--to", "a@b.example", "--user", "u@v.example"], 1, "127.0.0.1:1: Connection refused; is the relay"),
+        (["local", "--port", "65536"], 2, "argument --port: '65536' is not a port from 0 to 65535"),
+        (["local", "--account", "a@b.example"], 2, "argument --account: give USER:PASSWORD"),
+        (["local", "--dns", "127.0.0.1"], 2, "argument --dns: '127.0.0.1' is not HOST:PORT"),
+        (["local", "--clock-speed", "0"], 2, "argument --clock-speed: '0' is not a number from 1 to 1000000"),
+        (["local", "--clock-speed", "nan"], 2, "argument --clock-speed: 'nan' is not"),
+        (["local", "--aws-endpoint", "localhost"], 2, "argument --aws-endpoint: 'localhost' is not a URL such as"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_wrong_input(
+    ctl: Ctl, tmp_path: Path, capsys: pytest.CaptureFixture[str], argv: list[str], code: int, line: str
+) -> None:
+    (tmp_path / "bad.json").write_text("{")
+    (tmp_path / "list.json").write_text("[]")
+    assert ctl(*argv) == code
+    said = capsys.readouterr().err
+    assert line in said
+    assert said.startswith("mailrelay")
+    assert said.count("\n") == 1
+    assert ctl.out == ""
+
+
+def test_a_refusal_of_the_accounts_function(ctl: Ctl, capsys: pytest.CaptureFixture[str]) -> None:
+    ctl.cloud.answer = {"ok": False, "error": "the user name a@b.example is taken; nothing was changed"}
+    assert ctl("accounts", "create", "a@b.example", "--phone", "+46701234567") == 1
+    said = capsys.readouterr().err
+    assert said == "mailrelay: a@b.example: the user name a@b.example is taken; nothing was changed\n"
+
+
+def test_a_relay_that_is_away(ctl: Ctl, capsys: pytest.CaptureFixture[str]) -> None:
+    ctl.cloud.messages.fail = TemporaryError("away", "connection refused")
+    assert ctl("trace", ID) == 1
+    assert capsys.readouterr().err == "mailrelay: away (connection refused)\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "dns", "accounts", "accounts create", "accounts list", "messages", "trace", "send", "local", "demo"],
+)
+def test_help_fits_80_columns_and_has_an_example(ctl: Ctl, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    assert ctl(*command.split(), "--help") == 0
+    text = capsys.readouterr().out
+    assert "\nexample" in text
+    assert max(len(line) for line in text.splitlines()) <= 80

@@ -1,0 +1,107 @@
+"""functions/record/app.py: what it composes, and the metrics it writes."""
+
+import asyncio
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from relay.errors import TemporaryError
+from relay.outcome import Outcome, Report, State
+
+APP = Path(__file__).parents[2] / "functions" / "record" / "app.py"
+ENVIRONMENT = {
+    "RELAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:9/validate",
+    "RELAY_DELIVER_QUEUE_URL": "http://127.0.0.1:9/deliver",
+    "RELAY_RECORD_QUEUE_URL": "http://127.0.0.1:9/record",
+    "RELAY_LEDGER_TABLE": "ledger",
+    "RELAY_MESSAGES_TABLE": "messages",
+    "RELAY_ACCOUNTS_TABLE": "accounts",
+    "RELAY_CONTENT_BUCKET": "content",
+    "RELAY_TOKEN_NAME": "token",
+    "RELAY_SPF_DOMAIN": "spf.example",
+    "RELAY_HOST_NAME": "smtp.relay.example",
+    "RELAY_SMTP_PORT": "25",
+    "RELAY_CLOCK_SPEED": "1",
+    "RELAY_CLAIM_SECONDS": "330",
+    "POWERTOOLS_METRICS_NAMESPACE": "MailRelay",
+    "POWERTOOLS_SERVICE_NAME": "record",
+    "AWS_REGION": "eu-north-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+}
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    spec = importlib.util.spec_from_file_location("record_app", APP)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Recorded:
+    """Stands for Record."""
+
+    def __init__(self) -> None:
+        self.error: TemporaryError | None = None
+
+    async def __call__(self, report: Report) -> None:
+        if self.error:
+            raise self.error
+
+
+def report(*states: State) -> Report:
+    outcomes = tuple(
+        Outcome(f"r{number}@x.example", state, 1.0, 1, 250, "2.0.0", "") for number, state in enumerate(states)
+    )
+    return Report("id", "user@x.example", "a@x.example", "x.example", 0, 1.0, "deliver", outcomes)
+
+
+def published(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    return dict(json.loads(capsys.readouterr().out))
+
+
+def test_outcomes_are_counted_by_state(app: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    counted = app.Counted(Recorded())
+    for each in (report(State.DELIVERED, State.DELIVERED), report(State.DELIVERED, State.BOUNCED)):
+        asyncio.run(counted(each, deadline=0.0))
+    counted.publish(app.Metrics())
+    metrics = published(capsys)
+    assert metrics["OutcomesDelivered"] == [3.0]
+    assert metrics["OutcomesBounced"] == [1.0]
+    assert metrics["service"] == "record"
+    counted.publish(app.Metrics())
+    assert capsys.readouterr().out == ""
+
+
+def test_what_is_not_recorded_is_not_counted(app: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded = Recorded()
+    recorded.error = TemporaryError("away")
+    counted = app.Counted(recorded)
+    with pytest.raises(TemporaryError):
+        asyncio.run(counted(report(State.BOUNCED), deadline=0.0))
+    counted.publish(app.Metrics())
+    assert capsys.readouterr().out == ""
+
+
+def test_it_composes_once_from_the_environment(app: ModuleType) -> None:
+    worker, _, _ = app.compose()
+    try:
+        assert app.compose()[0] is worker
+        assert app.handler({"Records": []}, _Context()) == {"batchItemFailures": []}
+    finally:
+        worker.close()
+
+
+class _Context:
+    def get_remaining_time_in_millis(self) -> int:
+        return 60_000
