@@ -1,0 +1,80 @@
+"""python -m smtp_gateway: the gateway, configured by environment variables (smtp_gateway/settings.py).
+
+Exit: 0 after SIGTERM or SIGINT, 1 if it can't listen, 2 for a wrong setting; one line on stderr says which.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Callable, Mapping
+
+from relay.aws.accounts import DynamoAccounts
+from relay.aws.client import AwsClient
+from relay.aws.content import S3Content
+from relay.aws.queue import SqsQueue
+from relay.clock import SystemClock
+from relay.settings import SettingsError
+from smtp_gateway import server
+from smtp_gateway.accounts import Authenticator
+from smtp_gateway.connection import Site
+from smtp_gateway.log import Log
+from smtp_gateway.server import ListenError, Server
+from smtp_gateway.session import Limits
+from smtp_gateway.settings import Settings
+from smtp_gateway.submit import Submit
+
+
+def main(environment: Mapping[str, str]) -> int:
+    try:
+        settings = Settings.from_environment(environment)
+        tls = server.tls_context(settings.cert_file, settings.key_file)
+        sockets = server.bind(settings.listen), server.bind(settings.tls_listen)
+    except (SettingsError, ListenError) as error:
+        sys.stderr.write(f"smtp_gateway: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        runner.run(serve(settings, AwsClient.from_environment(environment), tls, *sockets))
+    return 0
+
+
+async def serve(
+    settings: Settings, client: AwsClient, tls: ssl.SSLContext, plain_socket: socket.socket, tls_socket: socket.socket
+) -> None:
+    """Until SIGTERM or SIGINT."""
+    clock = SystemClock()
+    log = Log(clock)
+    queue = SqsQueue(client, settings.validate_queue_url)
+    store = S3Content(client, settings.content_bucket)
+    site = Site(
+        host_name=settings.host_name,
+        tls=tls,
+        authenticate=Authenticator(DynamoAccounts(client, settings.accounts_table), clock),
+        submit=Submit(queue, store, clock, log, settings.host_name),
+        log=log,
+        limits=Limits(size=settings.max_size),
+        max_connections=settings.max_connections,
+    )
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = Server(site, plain_socket, tls_socket)
+    await running.start()
+    await stop.wait()
+    await running.stop()
+    await client.close()
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:  # a platform without it: slower, the same otherwise
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+if __name__ == "__main__":
+    sys.exit(main(os.environ))

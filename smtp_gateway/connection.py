@@ -1,0 +1,317 @@
+"""The pump between socket, TLS and Session, and the deadlines. It decides nothing about SMTP."""
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, cast
+
+from relay.errors import TemporaryError
+from smtp_gateway import replies
+from smtp_gateway.auth import Credentials
+from smtp_gateway.log import Log
+from smtp_gateway.replies import Reply
+from smtp_gateway.session import Authenticate, Close, Limits, Message, Session, StartTls
+from smtp_gateway.states import State
+from smtp_gateway.submit import Peer
+from smtp_gateway.tls import Tls
+
+BACKLOG: Final = 65_536  # octets kept for a session that waits for us; then its socket isn't read
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds. idle: nothing came (RFC 5321 §4.5.3.2.7 asks for 5 minutes). login: from connecting to
+    authenticated. data: a whole message. lone_lf: a line that seems to end in LF alone goes on. linger: the
+    client closes its side. patience with its reading is `idle`, too."""
+
+    idle: float = 300.0
+    login: float = 60.0
+    data: float = 1800.0
+    lone_lf: float = 1.0
+    linger: float = 2.0
+
+
+@dataclass(slots=True)
+class Site:
+    """What all connections share. authenticate: credentials -> account or None, TemporaryError if it can't
+    be checked. submit: a message -> its reply."""
+
+    host_name: str
+    tls: ssl.SSLContext
+    authenticate: Callable[[Credentials], Awaitable[str | None]]
+    submit: Callable[[Message, Peer], Awaitable[Reply]]
+    log: Log
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    max_connections: int = 1000
+    connections: set["Connection"] = field(default_factory=set)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
+
+
+class Connection(asyncio.Protocol):
+    """tls: the connection begins with TLS (RFC 8314 §3.3)."""
+
+    def __init__(self, site: Site, *, tls: bool) -> None:
+        self._site = site
+        self._loop = asyncio.get_running_loop()
+        self._session = Session(site.host_name, site.limits, tls=tls)
+        self._tls = Tls(site.tls) if tls else None
+        self._transport: asyncio.Transport
+        self._implicit = tls
+        self._peer = Peer("", "")
+        self._task: asyncio.Task[None] | None = None
+        self._lost = False
+        self._clogged = False  # the client doesn't read
+        self._reading = True
+        self._started = self._last = self._loop.time()
+        self._data_since = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # --- what the loop calls -------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._peer = Peer(_address(transport), "")
+        site = self._site
+        site.connections.add(self)
+        self._arm()
+        if site.draining or len(site.connections) > site.max_connections:
+            self._end(replies.SHUTTING_DOWN if site.draining else replies.TOO_MANY_CONNECTIONS, "turned away")
+        elif not self._tls:
+            self._send(self._session.greeting())
+
+    def data_received(self, data: bytes) -> None:
+        if self._session.state is State.CLOSED:
+            return  # read so that the kernel needn't reset the connection
+        if self._tls:
+            self._decrypt(self._tls, data)
+        else:
+            self._advance(b"", data)
+
+    def pause_writing(self) -> None:
+        self._clogged = True
+        self._set_reading()
+
+    def resume_writing(self) -> None:
+        self._clogged = False
+        self._set_reading()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._lost = True
+        if self._timer:
+            self._timer.cancel()
+        self._forget()
+
+    # --- what the server calls -----------------------------------------------------------------
+
+    def drain(self) -> None:
+        """End now between transactions; else after this one."""
+        if not self._session.event and not self._session.in_transaction:
+            self._end(replies.SHUTTING_DOWN, "shutting down")
+
+    def abort(self) -> None:
+        """End now, whatever is under way. A message that the queue has not acknowledged was not promised."""
+        if not self._session.event:
+            self._send(replies.SHUTTING_DOWN.wire)
+        self._transport.close()
+        if self._task:
+            self._task.cancel()
+
+    # --- octets --------------------------------------------------------------------------------
+
+    def _advance(self, reply: bytes, data: bytes = b"") -> None:
+        """Write `reply` and what the session says to `data`; do what it asks for."""
+        session = self._session
+        self._last = self._loop.time()
+        try:
+            reply += session.receive(data)
+        except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
+            self._site.log.bug(error=error)
+            reply += session.close(replies.INTERNAL_CLOSE, "bug")
+        if session.refusals:
+            self._log_refusals()
+        if self._lost:
+            return
+        if self._site.draining and not session.event and not session.in_transaction:
+            reply += session.close(replies.SHUTTING_DOWN, "shutting down")
+        self._send(reply)
+        self._act()
+
+    def _act(self) -> None:
+        session = self._session
+        match session.event:
+            case None:
+                self._watch()
+            case StartTls():
+                session.tls_started()
+                self._tls = Tls(self._site.tls)
+            case Close(why):
+                self._close(why)
+            case event if not self._task:
+                self._task = self._loop.create_task(self._work(event))
+        if session.backlog > BACKLOG or not self._reading:
+            self._set_reading()
+
+    async def _work(self, event: Authenticate | Message) -> None:
+        session = self._session
+        match event:
+            case Authenticate(credentials):
+                reply = await self._authenticate(credentials)
+            case Message():
+                reply = session.answered(await self._submit(event))
+                self._data_since = 0.0
+        self._task = None
+        self._advance(reply)
+        self._forget()
+
+    async def _authenticate(self, credentials: Credentials) -> bytes:
+        site, session = self._site, self._session
+        try:
+            account = await site.authenticate(credentials)
+        except TemporaryError as error:
+            site.log.auth_unavailable(peer=self._peer.ip, error=error)
+            return session.authentication_failed(replies.CANNOT_CHECK_LOGIN)
+        except Exception as error:  # noqa: BLE001 - our bug is not a wrong password
+            site.log.bug(error=error)
+            return session.authentication_failed(replies.CANNOT_CHECK_LOGIN)
+        if account is None:
+            site.log.auth_failed(peer=self._peer.ip)
+            return session.authentication_failed(replies.WRONG_LOGIN)
+        site.log.auth_ok(account=account, peer=self._peer.ip)
+        return session.authenticated(account)
+
+    async def _submit(self, message: Message) -> Reply:
+        try:
+            return await self._site.submit(message, self._peer)
+        except Exception as error:  # noqa: BLE001 - our bug is no reason to refuse mail for good
+            self._site.log.bug(error=error)
+            return replies.NOT_STORED
+
+    def _set_reading(self) -> None:
+        """Read unless the client doesn't, or enough is kept already."""
+        wanted = not self._clogged and self._session.backlog <= BACKLOG
+        if wanted != self._reading and not self._lost:
+            self._reading = wanted
+            if wanted:
+                self._transport.resume_reading()
+            else:
+                self._transport.pause_reading()
+
+    # --- TLS -----------------------------------------------------------------------------------
+
+    def _decrypt(self, tls: Tls, data: bytes) -> None:
+        greeting = b""
+        greeted = tls.ready
+        try:
+            plain = tls.receive(data)
+        except ssl.SSLError as error:
+            self._site.log.tls_failed(peer=self._peer.ip, error=error)
+            self._transport.write(tls.outgoing())  # the alert
+            self._transport.close()
+            return
+        if tls.ready and not greeted:
+            self._peer = Peer(self._peer.ip, tls.version)
+            if self._implicit:
+                greeting = self._session.greeting()
+        if out := tls.outgoing():
+            self._transport.write(out)
+        if plain or greeting:
+            self._advance(greeting, plain)
+        if tls.ended and not self._task:
+            self._transport.close()
+
+    def _send(self, reply: bytes) -> None:
+        tls = self._tls
+        if not tls:
+            self._transport.write(reply)
+        elif tls.ready and reply:  # in mid-handshake there is no way to say it
+            tls.send(reply)
+            self._transport.write(tls.outgoing())
+
+    # --- ends ----------------------------------------------------------------------------------
+
+    def _end(self, reply: Reply, why: str) -> None:
+        """End the session from our side, now."""
+        self._send(self._session.close(reply, why))
+        self._close(why)
+
+    def _close(self, why: str) -> None:
+        """To close with octets unread would reset the connection, and the client might never see our reply; so
+        we end our side, and wait a little for the client to end its."""
+        if why != "quit":
+            self._site.log.cut_off(account=self._session.account, peer=self._peer.ip, why=why)
+        if self._timer:
+            self._timer.cancel()
+        if self._tls and self._tls.ready:
+            self._tls.end()
+            self._transport.write(self._tls.outgoing())
+        self._transport.write_eof()
+        self._timer = self._loop.call_later(self._site.timeouts.linger, self._transport.abort)
+
+    def _forget(self) -> None:
+        if self._lost and not self._task:
+            self._site.connections.discard(self)
+            if not self._site.connections:
+                self._site.empty.set()
+
+    # --- deadlines -----------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        """After each step: note when DATA began; see to it that the timer isn't too late for the nearest deadline."""
+        session = self._session
+        if session.state is not State.DATA:
+            self._data_since = 0.0
+            if session.backlog and session.lacks_cr:
+                self._arm()
+        elif not self._data_since:
+            self._data_since = self._last
+            self._arm()
+
+    def _deadline(self) -> tuple[float, Reply, str]:
+        """The nearest: when, what to say, what to log."""
+        times, session = self._site.timeouts, self._session
+        found = [(self._last + times.idle, replies.IDLE, "idle")]
+        if session.event:
+            found = [(self._loop.time() + times.idle, replies.IDLE, "idle")]  # our turn: we have other limits
+        elif session.lacks_cr:
+            found.append((self._last + times.lone_lf, replies.LINE_HAS_NO_END, "line ends in LF"))
+        if not session.logged_in:
+            found.append((self._started + times.login, replies.NO_LOGIN, "no login in time"))
+        if self._data_since:
+            found.append((self._data_since + times.data, replies.TOO_SLOW, "data took too long"))
+        return min(found, key=lambda each: each[0])
+
+    def _arm(self) -> None:
+        when = self._deadline()[0]
+        if self._timer:
+            if self._timer.when() <= when:
+                return  # it will look again
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        when, reply, why = self._deadline()
+        if when > self._loop.time():
+            self._arm()
+        elif isinstance(self._session.event, Authenticate | Message):
+            self._timer = self._loop.call_later(1.0, self._tick)  # the answer is on its way
+        else:
+            self._end(reply, why)
+
+    def _log_refusals(self) -> None:
+        for reply in self._session.refusals:
+            self._site.log.refused(account=self._session.account, peer=self._peer.ip, reply=reply)
+        self._session.refusals.clear()
+
+
+def _address(transport: asyncio.BaseTransport) -> str:
+    """The client's IP address; an IPv4 one as such, also on an IPv6 socket."""
+    peer = transport.get_extra_info("peername")
+    if not peer:
+        return "0.0.0.0"  # noqa: S104 - gone already; it is only for the trace
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    return str(getattr(address, "ipv4_mapped", None) or address)

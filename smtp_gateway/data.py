@@ -1,0 +1,70 @@
+"""The content after DATA: where it ends, dot-unstuffing, strict line ends, the size cap (RFC 5321 §4.5.2).
+
+Smuggling: if we and the server after us disagree on where a message ends, one client's "content" is the next
+one's commands. So the end is CRLF.CRLF and nothing like it, and content in which another reader could see
+line ends that we don't (bare CR, bare LF) is refused, whole, once its real end has come.
+"""
+
+from enum import Enum
+from typing import Final
+
+_END: Final = b"\r\n.\r\n"
+
+
+class Flaw(Enum):
+    """Why content is refused."""
+
+    TOO_BIG = "it is too large"
+    BARE_LINE_END = "it has a CR or LF that is not part of a CRLF"
+    NUL = "it has a NUL"
+
+
+class Body:
+    """Takes octets from a buffer until the end of the content has come.
+
+    limit: octets of content, as RFC 1870 §3 counts them (before dot-stuffing). What is beyond is read
+    and thrown away, so memory is bounded and the session stays in step.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._most = limit * 4 // 3 + len(_END)  # stuffed: at worst every line is "." CRLF, 3 octets made 4
+        self._held = bytearray(b"\r\n")  # the end of the DATA line, for content whose first line is the dot
+        self._scanned = 0
+        self._too_big = False
+
+    def take(self, buffer: bytearray) -> bytes | Flaw | None:
+        """Empty `buffer` up to the end of the content, or whole.
+
+        None: the end has not come. Else the content, unstuffed; or what is wrong with it. Lines longer
+        than 998 octets (RFC 5322 §2.1.1) pass: to fold them would break the sender's signature.
+        """
+        held = self._held
+        held += buffer
+        end = held.find(_END, self._scanned)
+        if end < 0:
+            buffer.clear()
+            self._keep_searching()
+            return None
+        del buffer[: len(buffer) - (len(held) - end - len(_END))]
+        if self._too_big or end > self._most:
+            return Flaw.TOO_BIG
+        with memoryview(held) as view:
+            return self._finish(bytes(view[: end + 2]))
+
+    def _keep_searching(self) -> None:
+        held = self._held
+        if len(held) > self._most:
+            self._too_big = True
+            del held[: 1 - len(_END)]
+        self._scanned = max(0, len(held) + 1 - len(_END))
+
+    def _finish(self, stuffed: bytes) -> bytes | Flaw:
+        """stuffed: with the CRLF before the first line."""
+        if b"\0" in stuffed:
+            return Flaw.NUL
+        if not stuffed.count(b"\r\n") == stuffed.count(b"\n") == stuffed.count(b"\r"):
+            return Flaw.BARE_LINE_END
+        # A line that starts with a dot loses it (RFC 5321 §4.5.2); the dot alone was the end.
+        content = stuffed.replace(b"\r\n.", b"\r\n")[2:]
+        return Flaw.TOO_BIG if len(content) > self._limit else content

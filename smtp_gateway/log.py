@@ -1,0 +1,83 @@
+"""What the gateway logs: one function per event, one JSON line each. Fields are listed here and nowhere else, so
+no password, AUTH line, header or content can get among them."""
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import PurePath
+
+from relay.errors import RelayError
+from relay.ports import Clock
+from smtp_gateway.replies import Reply
+
+Write = Callable[[str], object]
+
+
+def to_stdout(line: str) -> None:
+    sys.stdout.write(line)
+    sys.stdout.flush()
+
+
+class Log:
+    def __init__(self, clock: Clock, write: Write = to_stdout) -> None:
+        self._clock = clock
+        self._write = write
+
+    def listening(self, *, port: int, tls_port: int) -> None:
+        self._line("listening", port=port, tls_port=tls_port)
+
+    def stopping(self, *, connections: int) -> None:
+        self._line("stopping", connections=connections)
+
+    def stopped(self, *, cut_off: int) -> None:
+        """cut_off: connections still in a transaction at the deadline."""
+        self._line("stopped", cut_off=cut_off)
+
+    def turned_away(self, *, peer: str) -> None:
+        """At the limit of connections."""
+        self._line("turned_away", peer=peer)
+
+    def tls_failed(self, *, peer: str, error: BaseException) -> None:
+        self._line("tls_failed", peer=peer, error=type(error).__name__, reason=getattr(error, "reason", None))
+
+    def auth_ok(self, *, account: str, peer: str) -> None:
+        self._line("auth_ok", account=account, peer=peer)
+
+    def auth_failed(self, *, peer: str) -> None:
+        """Without the name given: people type passwords there."""
+        self._line("auth_failed", peer=peer)
+
+    def auth_unavailable(self, *, peer: str, error: BaseException) -> None:
+        self._line("auth_unavailable", peer=peer, **_cause(error))
+
+    def submitted(self, *, id: str, account: str, size: int, recipients: int) -> None:
+        """size: octets, with our trace header."""
+        self._line("submitted", id=id, account=account, size=size, recipients=recipients)
+
+    def refused(self, *, account: str, peer: str, reply: Reply) -> None:
+        text = reply.text
+        self._line("refused", account=account, peer=peer, code=reply.code, enhanced=reply.enhanced, text=text)
+
+    def not_stored(self, *, id: str, account: str, error: BaseException) -> None:
+        self._line("not_stored", id=id, account=account, **_cause(error))
+
+    def cut_off(self, *, account: str, peer: str, why: str) -> None:
+        """We ended the connection: errors, time-outs."""
+        self._line("cut_off", account=account, peer=peer, why=why)
+
+    def bug(self, *, error: BaseException) -> None:
+        """Where, but not the exception's text: it may quote what it choked on."""
+        frames = traceback.extract_tb(error.__traceback__)[-8:]
+        where = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+        self._line("bug", error=type(error).__name__, where=where)
+
+    def _line(self, event: str, **fields: object) -> None:
+        time = round(self._clock.now(), 3)
+        self._write(json.dumps({"event": event, "time": time, **fields}, separators=(",", ":")) + "\n")
+
+
+def _cause(error: BaseException) -> dict[str, str]:
+    if isinstance(error, RelayError):
+        return {"error": error.safe, "detail": error.detail}
+    return {"error": type(error).__name__}

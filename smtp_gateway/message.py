@@ -1,0 +1,98 @@
+"""All that we ever change of a message (DESIGN promise 4), pure: the trace header on top, Bcc out, and, only where
+nothing is signed, a missing Date or Message-ID."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
+from typing import Final
+
+from relay.errors import PermanentError
+from relay.header import Field, Header, read_header
+
+MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
+_BLIND: Final = (b"bcc", b"resent-bcc")
+_SIGNED_FIELDS: Final = re.compile(rb"(?:\A|;)[ \t\r\n]*h[ \t\r\n]*=([^;]*)")  # RFC 6376 §3.5
+
+
+class LoopError(PermanentError):
+    """The message has been through too many servers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What the trace header tells. peer: the client's IP address. tls: such as "TLSv1.3".
+    received: epoch seconds."""
+
+    id: str
+    host_name: str
+    helo: str
+    peer: str
+    tls: str
+    smtputf8: bool
+    received: float
+
+    @property
+    def date(self) -> str:
+        """RFC 5322 §3.3 date-time."""
+        return format_datetime(datetime.fromtimestamp(int(self.received), UTC))
+
+    def header(self) -> bytes:
+        """Time-stamp-line of RFC 5321 §4.4; protocol names of RFC 3848 and RFC 6531 §4.3.
+
+        The user name is left out: recipients have no business with it.
+        """
+        literal = f"IPv6:{self.peer}" if ":" in self.peer else self.peer
+        protocol = "UTF8SMTPSA" if self.smtputf8 else "ESMTPSA"
+        return (
+            f"Received: from {self.helo} ([{literal}])\r\n"
+            f"\tby {self.host_name} with {protocol} ({self.tls})\r\n"
+            f"\tid {self.id}; {self.date}\r\n"
+        ).encode("ascii")
+
+
+def prepare(content: bytes, trace: Trace) -> bytes:
+    """The content that goes onto the queue.
+
+    Raises PermanentError where the message can't go out at all: a header that can't be read, a Bcc
+    that is signed; LoopError (one of them) for too many Received fields.
+    """
+    header = read_header(content)
+    names = [each.name for each in header.fields]
+    if names.count(b"received") > MAX_RECEIVED:
+        raise LoopError(f"more than {MAX_RECEIVED} Received fields; it seems to go round in a loop")
+    signed = b"dkim-signature" in names
+    added = b"" if signed else _missing(names, trace)
+    blind = [each for each in header.fields if each.name in _BLIND]
+    if not blind:
+        return trace.header() + added + content
+    if signed:
+        _check_unsigned(header, blind)
+    return trace.header() + added + _without(content, blind)
+
+
+def _missing(names: list[bytes], trace: Trace) -> bytes:
+    """RFC 6409 §8.2, §8.3: a submission server may add them."""
+    date = "" if b"date" in names else f"Date: {trace.date}\r\n"
+    message_id = "" if b"message-id" in names else f"Message-ID: <{trace.id}@{trace.host_name}>\r\n"
+    return (date + message_id).encode("ascii")
+
+
+def _check_unsigned(header: Header, blind: list[Field]) -> None:
+    covered: set[bytes] = set()
+    for signature in header.values(b"dkim-signature"):
+        for names in _SIGNED_FIELDS.findall(signature):
+            covered.update(re.sub(rb"[ \t\r\n]+", b"", names).lower().split(b":"))
+    for each in blind:
+        if each.name in covered:
+            name = each.name.decode("ascii").title()
+            raise PermanentError(f"its DKIM signature covers {name}, which must not be sent on; sign without it")
+
+
+def _without(content: bytes, fields: list[Field]) -> bytes:
+    kept, position = [], 0
+    for each in fields:
+        kept.append(content[position : each.start])
+        position = each.end
+    kept.append(content[position:])
+    return b"".join(kept)

@@ -1,0 +1,135 @@
+"""Every reply, named once: code (RFC 5321 §4.2), enhanced code (RFC 2034, RFC 3463), text."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+MAX_TEXT: Final = 400  # RFC 5321 §4.5.3.1.5: a reply line is at most 512 octets
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """enhanced: "" where RFC 2034 §4 has none (EHLO, 354, 334). text: made printable ASCII, and cut.
+
+    counts: it counts towards the errors after which a connection is closed.
+    """
+
+    code: int
+    enhanced: str
+    text: str
+    counts: bool = False
+    wire: bytes = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        text = "".join(each if " " <= each <= "~" else "?" for each in self.text[:MAX_TEXT])
+        words = (str(self.code), self.enhanced, text)
+        object.__setattr__(self, "wire", " ".join(filter(None, words)).encode("ascii") + b"\r\n")
+
+    @property
+    def ok(self) -> bool:
+        return self.code < 400
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a failure
+    """Carries the reply to a command that is not carried out."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+def several(code: int, lines: tuple[str, ...]) -> bytes:
+    """A reply of several lines (RFC 5321 §4.2.1), as EHLO's."""
+    head = "".join(f"{code}-{line}\r\n" for line in lines[:-1])
+    return f"{head}{code} {lines[-1]}\r\n".encode("ascii")
+
+
+def greeting(host_name: str) -> Reply:
+    return Reply(220, "", f"{host_name} ESMTP")
+
+
+def challenge(text: str) -> Reply:
+    """text: base64 (RFC 4954 §4)."""
+    return Reply(334, "", text)
+
+
+def queued(id: str) -> Reply:
+    return Reply(250, "2.0.0", f"queued as {id}")
+
+
+def bad_sender(why: str) -> Reply:
+    return Reply(553, "5.1.7", f"Bad sender address: {why}")
+
+
+def bad_recipient(why: str) -> Reply:
+    return Reply(553, "5.1.3", f"Bad recipient address: {why}")
+
+
+def bad_content(why: str) -> Reply:
+    return Reply(554, "5.6.0", f"Message refused: {why}")
+
+
+def too_big(limit: int) -> Reply:
+    return Reply(552, "5.3.4", f"Message refused: it is larger than {limit} octets")
+
+
+# --- done -------------------------------------------------------------------------------------
+
+START_TLS: Final = Reply(220, "2.0.0", "Start TLS now")
+BYE: Final = Reply(221, "2.0.0", "Bye")
+AUTHENTICATED: Final = Reply(235, "2.7.0", "Authenticated")
+OK: Final = Reply(250, "2.0.0", "OK")
+SENDER_OK: Final = Reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK: Final = Reply(250, "2.1.5", "Recipient OK")
+CANNOT_VERIFY: Final = Reply(252, "2.5.0", "Cannot verify; send to it, and its server will say")
+GO_AHEAD: Final = Reply(354, "", "Send the message; end it with <CRLF>.<CRLF>")
+
+# --- our fault, or not now ---------------------------------------------------------------------
+
+SHUTTING_DOWN: Final = Reply(421, "4.3.2", "Shutting down; try again")
+TOO_MANY_CONNECTIONS: Final = Reply(421, "4.3.2", "Too many connections; try again later")
+INTERNAL_CLOSE: Final = Reply(421, "4.3.0", "Internal error; try again later")
+IDLE: Final = Reply(421, "4.4.2", "Time-out: nothing came for too long")
+TOO_SLOW: Final = Reply(421, "4.4.2", "Time-out: the message took too long")
+NO_LOGIN: Final = Reply(421, "4.7.0", "Time-out: no authentication in time")
+TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors")
+TOO_MANY_FAILED_LOGINS: Final = Reply(421, "4.7.0", "Too many failed authentications")
+NOT_STORED: Final = Reply(451, "4.3.0", "Message not stored; try again later")
+TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients; send the rest in another message")
+CANNOT_CHECK_LOGIN: Final = Reply(454, "4.7.0", "Authentication cannot be checked now; try again later")
+
+# --- the client's fault ------------------------------------------------------------------------
+
+LINE_TOO_LONG: Final = Reply(500, "5.5.6", "Line too long", counts=True)
+BAD_LINE: Final = Reply(500, "5.5.2", "Lines end in CRLF and hold no other CR, LF or NUL", counts=True)
+LINE_HAS_NO_END: Final = Reply(521, "5.5.2", "Lines end in CRLF, not in LF", counts=True)
+NOT_ASCII: Final = Reply(500, "5.5.2", "Not ASCII and not UTF-8", counts=True)
+UNKNOWN_COMMAND: Final = Reply(500, "5.5.2", "Unknown command", counts=True)
+BAD_HELLO: Final = Reply(501, "5.5.4", "Give a host name or an address literal", counts=True)
+BAD_ARGUMENT: Final = Reply(501, "5.5.4", "This command takes no argument", counts=True)
+MISSING_ARGUMENT: Final = Reply(501, "5.5.4", "This command needs an argument", counts=True)
+BAD_MAIL: Final = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [SIZE=n] [BODY=8BITMIME] [SMTPUTF8]", counts=True)
+BAD_RCPT: Final = Reply(501, "5.5.4", "Syntax: RCPT TO:<address>", counts=True)
+BAD_SIZE: Final = Reply(501, "5.5.4", "SIZE takes a number of octets", counts=True)
+BAD_BODY: Final = Reply(501, "5.5.4", "BODY is 7BIT or 8BITMIME", counts=True)
+BAD_SMTPUTF8: Final = Reply(501, "5.5.4", "SMTPUTF8 takes no value", counts=True)
+BAD_AUTH_PARAMETER: Final = Reply(501, "5.5.4", "AUTH takes xtext or <>", counts=True)
+REPEATED_PARAMETER: Final = Reply(501, "5.5.4", "A parameter is given twice", counts=True)
+BAD_AUTH: Final = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]", counts=True)
+BAD_BASE64: Final = Reply(501, "5.5.2", "Not the base64 that the mechanism asks for", counts=True)
+AUTH_CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled", counts=True)
+NOT_OFFERED: Final = Reply(502, "5.5.1", "Command not offered", counts=True)
+HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
+MAIL_FIRST: Final = Reply(503, "5.5.1", "Say MAIL first")
+IN_TRANSACTION: Final = Reply(503, "5.5.1", "Not within a mail transaction")
+ALREADY_TLS: Final = Reply(503, "5.5.1", "TLS is on already")
+ALREADY_AUTHENTICATED: Final = Reply(503, "5.5.1", "Authenticated already")
+UNKNOWN_MECHANISM: Final = Reply(504, "5.5.4", "Mechanisms offered: PLAIN LOGIN", counts=True)
+TLS_FIRST: Final = Reply(530, "5.7.0", "Say STARTTLS first", counts=True)
+AUTH_FIRST: Final = Reply(530, "5.7.0", "Authentication required", counts=True)
+WRONG_LOGIN: Final = Reply(535, "5.7.8", "User name or password wrong")
+AUTH_NEEDS_TLS: Final = Reply(538, "5.7.11", "Say STARTTLS first: authentication needs encryption", counts=True)
+NO_LOCAL_MAILBOX: Final = Reply(553, "5.1.3", "Bad recipient address: Postmaster needs a domain; no mailbox is here")
+NEEDS_SMTPUTF8: Final = Reply(553, "5.6.7", "An address that is not ASCII needs the SMTPUTF8 parameter at MAIL")
+LOOP: Final = Reply(554, "5.4.6", "Message refused: too many Received fields; it seems to go round in a loop")
+NO_RECIPIENTS: Final = Reply(554, "5.5.1", "No valid recipients")
+UNKNOWN_PARAMETER: Final = Reply(555, "5.5.4", "Parameter not offered", counts=True)

@@ -1,0 +1,111 @@
+"""Listeners, TLS context, and how it all stops."""
+
+import asyncio
+import contextlib
+import socket
+import ssl
+from pathlib import Path
+from typing import Final
+
+from relay.settings import SettingsError
+from smtp_gateway.connection import Connection, Site
+from smtp_gateway.settings import Endpoint
+
+PENDING: Final = 1024  # connections that the kernel holds for us
+DRAIN: Final = 25.0  # seconds for what is under way: ECS kills 30 s after SIGTERM (AWS: StopTask)
+
+
+class ListenError(Exception):
+    """Says which setting, which address, and why."""
+
+
+def tls_context(cert_file: str, key_file: str) -> ssl.SSLContext:
+    """TLS 1.2 or later (RFC 8996). SettingsError names the file that can't be used."""
+    for name, path in (("GATEWAY_CERT_FILE", cert_file), ("GATEWAY_KEY_FILE", key_file)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            raise SettingsError(f"{name}={path!r} cannot be read: {error.strerror}") from None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    try:
+        context.load_cert_chain(cert_file, key_file, password=lambda: b"")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise SettingsError(f"GATEWAY_KEY_FILE={key_file!r} is not the key of {cert_file!r}") from None
+        name, path = ("GATEWAY_KEY_FILE", key_file) if _is_certificate(cert_file) else ("GATEWAY_CERT_FILE", cert_file)
+        raise SettingsError(f"{name}={path!r} is not usable PEM: {error.reason or error}") from None
+    return context
+
+
+def _is_certificate(path: str) -> bool:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+    except ssl.SSLError:
+        return False
+    return True
+
+
+def bind(endpoint: Endpoint) -> socket.socket:
+    """A bound socket. ListenError if the address is taken, or isn't ours."""
+    family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
+    # IPPROTO_TCP and not 0: asyncio turns Nagle's algorithm off only on sockets that say they are TCP
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        bound.bind((endpoint.host, endpoint.port))
+        bound.listen(PENDING)  # now, so that a taken port shows here
+    except OSError as error:
+        bound.close()
+        where = f"{endpoint.variable}: port {endpoint.port} of {endpoint.host}"
+        raise ListenError(f"{where} cannot be listened on: {error.strerror}") from None
+    bound.setblocking(False)
+    return bound
+
+
+class Server:
+    """Serves `site` on two bound sockets: SMTP with STARTTLS, and SMTP over TLS."""
+
+    def __init__(self, site: Site, plain: socket.socket, tls: socket.socket) -> None:
+        self._site = site
+        self._sockets = (plain, tls)
+        self._servers: list[asyncio.Server] = []
+
+    async def start(self) -> None:
+        loop = asyncio.get_running_loop()
+        plain, tls = self._sockets
+        ports = plain.getsockname()[1], tls.getsockname()[1]
+        for sock, over_tls in ((plain, False), (tls, True)):
+            make = _Maker(self._site, over_tls)
+            self._servers.append(await loop.create_server(make, sock=sock, backlog=PENDING))
+        self._site.log.listening(port=ports[0], tls_port=ports[1])
+
+    async def stop(self, patience: float = DRAIN) -> None:
+        """Listen no more; let transactions finish, for `patience` seconds at most; end the rest."""
+        site = self._site
+        site.draining = True
+        site.log.stopping(connections=len(site.connections))
+        for server in self._servers:
+            server.close()
+        for connection in tuple(site.connections):
+            connection.drain()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                while site.connections:
+                    site.empty.clear()
+                    await site.empty.wait()
+        left = tuple(site.connections)
+        for connection in left:
+            connection.abort()
+        await asyncio.sleep(0)
+        site.log.stopped(cut_off=len(left))
+
+
+class _Maker:
+    def __init__(self, site: Site, tls: bool) -> None:
+        self._site = site
+        self._tls = tls
+
+    def __call__(self) -> Connection:
+        return Connection(self._site, tls=self._tls)

@@ -1,0 +1,362 @@
+"""One SMTP session, sans-IO: octets in, replies and events out (RFC 5321, 3207, 4954, 2920, 1870, 6152, 6531).
+
+`receive` returns the replies to write. While `event` is set the session waits for the caller to act on it and to
+call the method named there, then `receive` again, for what was kept meanwhile. So replies are in order, and no
+command that was sent after a message runs before that message's reply is out.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from relay.address import Address
+from smtp_gateway import auth, commands, replies
+from smtp_gateway.auth import Challenge, Credentials
+from smtp_gateway.commands import Mail, Verb
+from smtp_gateway.data import Body, Flaw
+from smtp_gateway.replies import Refused, Reply
+from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """size: octets of a message. The rest are counts: recipients of a message; errors and failed
+    authentications of a session."""
+
+    size: int = 41_943_040
+    recipients: int = 1000
+    errors: int = 20
+    failed_logins: int = 3
+
+
+# --- events: what the caller has to do ---------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Write the replies, hand the socket to TLS, call `tls_started`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Check the credentials, call `authenticated` or `authentication_failed`."""
+
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed."""
+
+    account: str
+    helo: str
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
+    eightbit: bool
+    smtputf8: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write the replies, close the connection. why: for the log."""
+
+    why: str
+
+
+Event = StartTls | Authenticate | Message | Close
+
+# --- the session -------------------------------------------------------------------------------
+
+
+class Session:
+    """host_name: ours. tls: the connection began with TLS (RFC 8314 §3.3)."""
+
+    def __init__(self, host_name: str, limits: Limits, *, tls: bool = False) -> None:
+        self.event: Event | None = None
+        self.account = ""
+        self.refusals: list[Reply] = []  # of mail, for the log; the caller empties it
+        self._host_name = host_name
+        self._limits = limits
+        self._state = State.SEALED if tls else State.OPEN
+        self._buffer = bytearray()
+        self._scanned = 0  # of the buffer: no CRLF begins before it
+        self._skipping = False  # the rest of a line that is too long
+        self._helo = ""
+        self._errors = 0
+        self._failed_logins = 0
+        self._exchange: auth.Exchange = auth.Plain()
+        self._body = Body(0)
+        self._mail = Mail(None)
+        self._recipients: dict[str, None] = {}
+
+    # What the caller may look at.
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def in_transaction(self) -> bool:
+        return self._state in TRANSACTION
+
+    @property
+    def logged_in(self) -> bool:
+        return self.account != ""
+
+    @property
+    def backlog(self) -> int:
+        """Octets kept that have not been looked at; they only pile up while `event` is set."""
+        return len(self._buffer)
+
+    @property
+    def lacks_cr(self) -> bool:
+        """An unfinished line has an LF in it: the client seems to think that it has said something."""
+        return self._state not in (State.DATA, State.CLOSED) and not self.event and b"\n" in self._buffer
+
+    # What the caller does.
+
+    def greeting(self) -> bytes:
+        return replies.greeting(self._host_name).wire
+
+    def receive(self, data: bytes) -> bytes:
+        """Octets from the client -> the replies to write now. Look at `event` afterwards."""
+        if self._state is not State.CLOSED:
+            self._buffer += data
+        return self._run()
+
+    def tls_started(self) -> None:
+        """RFC 3207 §4.2: what was said, or sent ahead, in plaintext is forgotten."""
+        self._buffer.clear()
+        self._scanned = 0
+        self._helo = ""
+        self._resume(Turn.TLS_STARTED)
+
+    def authenticated(self, account: str) -> bytes:
+        """account: the user name in lower case."""
+        self.account = account
+        self._resume(Turn.ACCEPTED)
+        return replies.AUTHENTICATED.wire
+
+    def authentication_failed(self, reply: Reply) -> bytes:
+        """reply: WRONG_LOGIN, which counts, or another."""
+        self._resume(Turn.DENIED)
+        return self._refuse(reply)
+
+    def answered(self, reply: Reply) -> bytes:
+        """reply: to the message."""
+        self._resume(Turn.ANSWERED)
+        self._forget_transaction()
+        return reply.wire
+
+    def close(self, reply: Reply, why: str) -> bytes:
+        """Ends the session from any state, with `reply`."""
+        self._state = State.CLOSED
+        self._buffer.clear()
+        self.event = Close(why)
+        return reply.wire
+
+    # Octets -> lines and content.
+
+    def _run(self) -> bytes:
+        out: list[bytes] = []
+        while self._buffer and self.event is None:
+            if self._state is State.DATA:
+                reply = self._content()
+            else:
+                line = self._line()
+                if line is None:
+                    break
+                reply = self._answer(line)
+            if reply:
+                out.append(reply)
+        return b"".join(out)
+
+    def _line(self) -> bytes | None:
+        """The next line without its CRLF; None if it isn't whole. Only CRLF ends a line (RFC 5321 §2.3.8)."""
+        buffer = self._buffer
+        end = buffer.find(b"\r\n", self._scanned)
+        if end < 0:
+            if len(buffer) > commands.AUTH_LIMIT:
+                self._skipping = True
+                del buffer[:-1]  # it may be the CR
+            self._scanned = max(0, len(buffer) - 1)
+            return None
+        line = bytes(buffer[:end])
+        del buffer[: end + 2]
+        self._scanned = 0
+        return line
+
+    def _answer(self, line: bytes) -> bytes:
+        try:
+            if self._skipping or len(line) + 2 > commands.AUTH_LIMIT:
+                self._skipping = False
+                raise Refused(replies.LINE_TOO_LONG)
+            if b"\n" in line or b"\r" in line or b"\0" in line:
+                raise Refused(replies.BAD_LINE)
+            return self._sasl(line) if self._state is State.SASL else self._command(line)
+        except Refused as refused:
+            if self._state is State.SASL:
+                self._go(Turn.SASL_ENDED)
+            return self._refuse(refused.reply)
+
+    def _command(self, line: bytes) -> bytes:
+        verb, argument = commands.split(line)
+        after = TRANSITIONS[self._state].get(verb)
+        if after is None and verb not in ANYWHERE:
+            raise Refused(out_of_order(self._state, verb))
+        handle = _HANDLERS[verb]
+        before, self._state = self._state, after or self._state
+        try:
+            return handle(self, argument)
+        except Refused:
+            self._state = before
+            raise
+
+    def _refuse(self, reply: Reply) -> bytes:
+        if self.account:
+            self.refusals.append(reply)
+        wire = reply.wire
+        if reply is replies.WRONG_LOGIN:
+            self._failed_logins += 1
+            if self._failed_logins >= self._limits.failed_logins:
+                wire += self.close(replies.TOO_MANY_FAILED_LOGINS, "failed logins")
+        elif reply.counts:
+            self._errors += 1
+            if self._errors >= self._limits.errors:
+                wire += self.close(replies.TOO_MANY_ERRORS, "errors")
+        return wire
+
+    def _go(self, turn: Turn) -> None:
+        self._state = TRANSITIONS[self._state][turn]
+
+    def _resume(self, turn: Turn) -> None:
+        self._go(turn)
+        self.event = None
+
+    # Commands: each returns its reply, or raises Refused and nothing has changed.
+
+    def _ehlo(self, argument: bytes) -> bytes:
+        self._hello(argument)
+        extensions = ["PIPELINING", f"SIZE {self._limits.size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        if self._state is State.PLAIN:
+            extensions.append("STARTTLS")
+        elif self._state is State.SECURE:  # RFC 4954 §4: not in plaintext, not twice
+            extensions.append(f"AUTH {' '.join(auth.MECHANISMS)}")
+        return replies.several(250, (self._host_name, *extensions))
+
+    def _helo_(self, argument: bytes) -> bytes:
+        self._hello(argument)
+        return replies.several(250, (self._host_name,))
+
+    def _hello(self, argument: bytes) -> None:
+        self._helo = commands.parse_hello(argument)
+        self._forget_transaction()
+
+    def _starttls(self, argument: bytes) -> bytes:
+        commands.no_argument(argument)
+        self.event = StartTls()
+        return replies.START_TLS.wire
+
+    def _auth(self, argument: bytes) -> bytes:
+        command = commands.parse_auth(argument)
+        self._exchange = auth.exchange(command.mechanism)
+        return self._sasl(command.initial)
+
+    def _sasl(self, response: bytes | None) -> bytes:
+        match self._exchange.step(response):
+            case Challenge(text):
+                return replies.challenge(text).wire
+            case Credentials() as credentials:
+                self._go(Turn.CREDENTIALS)
+                self.event = Authenticate(credentials)
+        return b""
+
+    def _mail_(self, argument: bytes) -> bytes:
+        mail = commands.parse_mail(argument)
+        if mail.size > self._limits.size:
+            raise Refused(replies.too_big(self._limits.size))
+        self._forget_transaction()
+        self._mail = mail
+        return replies.SENDER_OK.wire
+
+    def _rcpt(self, argument: bytes) -> bytes:
+        recipient = str(commands.parse_rcpt(argument, smtputf8=self._mail.smtputf8))
+        if recipient not in self._recipients and len(self._recipients) >= self._limits.recipients:
+            raise Refused(replies.TOO_MANY_RECIPIENTS)
+        self._recipients[recipient] = None
+        return replies.RECIPIENT_OK.wire
+
+    def _data(self, argument: bytes) -> bytes:
+        commands.no_argument(argument)
+        self._body = Body(self._limits.size)
+        return replies.GO_AHEAD.wire
+
+    def _rset(self, argument: bytes) -> bytes:
+        commands.no_argument(argument)
+        self._forget_transaction()
+        return replies.OK.wire
+
+    def _noop(self, _argument: bytes) -> bytes:
+        return replies.OK.wire
+
+    def _vrfy(self, argument: bytes) -> bytes:
+        commands.some_argument(argument)
+        return replies.CANNOT_VERIFY.wire
+
+    def _quit(self, argument: bytes) -> bytes:
+        commands.no_argument(argument)
+        return self.close(replies.BYE, "quit")
+
+    def _bdat(self, _argument: bytes) -> bytes:
+        # Octets that are no lines follow; which of them are commands again is for the client to say, so we end.
+        return replies.NOT_OFFERED.wire + self.close(replies.TOO_MANY_ERRORS, "bdat")
+
+    # Content.
+
+    def _content(self) -> bytes:
+        match self._body.take(self._buffer):
+            case bytes(content):
+                self._go(Turn.CONTENT)
+                self.event = self._message(content)
+            case Flaw() as flaw:
+                self._go(Turn.BAD_CONTENT)
+                self._forget_transaction()
+                big = flaw is Flaw.TOO_BIG
+                return self._refuse(replies.too_big(self._limits.size) if big else replies.bad_content(flaw.value))
+        return b""
+
+    def _message(self, content: bytes) -> Message:
+        return Message(
+            account=self.account,
+            helo=self._helo,
+            sender=_shown(self._mail.sender),
+            recipients=tuple(self._recipients),
+            content=content,
+            eightbit=self._mail.eightbit,
+            smtputf8=self._mail.smtputf8,
+        )
+
+    def _forget_transaction(self) -> None:
+        self._recipients = {}
+        self._body = Body(0)
+
+
+def _shown(sender: Address | None) -> str:
+    return "" if sender is None else str(sender)
+
+
+_HANDLERS: Final[Mapping[Verb, Callable[[Session, bytes], bytes]]] = {
+    Verb.EHLO: Session._ehlo,
+    Verb.HELO: Session._helo_,
+    Verb.STARTTLS: Session._starttls,
+    Verb.AUTH: Session._auth,
+    Verb.MAIL: Session._mail_,
+    Verb.RCPT: Session._rcpt,
+    Verb.DATA: Session._data,
+    Verb.RSET: Session._rset,
+    Verb.NOOP: Session._noop,
+    Verb.VRFY: Session._vrfy,
+    Verb.QUIT: Session._quit,
+    Verb.BDAT: Session._bdat,
+}

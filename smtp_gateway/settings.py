@@ -1,0 +1,108 @@
+"""The gateway's settings, from environment variables alone.
+
+    GATEWAY_HOST_NAME           the name it greets with, and that its certificate has
+    GATEWAY_LISTEN              address:port for SMTP with STARTTLS, as 0.0.0.0:587 or [::]:587; port 0 = any free one
+    GATEWAY_TLS_LISTEN          address:port for SMTP over TLS, as 0.0.0.0:465
+    GATEWAY_CERT_FILE           certificate chain, PEM
+    GATEWAY_KEY_FILE            its private key, PEM, not encrypted
+    GATEWAY_VALIDATE_QUEUE_URL  where submissions go
+    GATEWAY_ACCOUNTS_TABLE      what AUTH is checked against
+    GATEWAY_CONTENT_BUCKET      where large content goes
+    GATEWAY_MAX_SIZE            octets of a message, default 41943040
+    GATEWAY_MAX_CONNECTIONS     default 1000
+    AWS_REGION                  or AWS_DEFAULT_REGION
+    AWS_ENDPOINT_URL            takes all AWS calls, for the local system; default: AWS
+
+AWS credentials are found as botocore finds them.
+"""
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from relay.settings import SettingsError
+
+DEFAULT_MAX_SIZE: Final = 41_943_040
+DEFAULT_MAX_CONNECTIONS: Final = 1000
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
+_ENDPOINT: Final = re.compile(r"(?:\[([^\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """host: an IP address in text. variable: the setting's name, for messages about it."""
+
+    host: str
+    port: int
+    variable: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    host_name: str
+    listen: Endpoint
+    tls_listen: Endpoint
+    cert_file: str
+    key_file: str
+    validate_queue_url: str
+    accounts_table: str
+    content_bucket: str
+    max_size: int
+    max_connections: int
+    region: str
+    endpoint_url: str | None
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str]) -> "Settings":
+        """SettingsError names the first variable that is missing or wrong."""
+
+        def text(*names: str) -> str:
+            for name in names:
+                if value := environment.get(name, ""):
+                    return value
+            raise SettingsError(f"{names[0]} is not set")
+
+        def number(name: str, default: int, least: int) -> int:
+            value = environment.get(name, "") or str(default)
+            if not re.fullmatch(r"[0-9]{1,12}", value) or int(value) < least:
+                raise SettingsError(f"{name}={value!r} is not a whole number of at least {least}")
+            return int(value)
+
+        return cls(
+            host_name=_host_name("GATEWAY_HOST_NAME", text("GATEWAY_HOST_NAME")),
+            listen=_endpoint("GATEWAY_LISTEN", text("GATEWAY_LISTEN")),
+            tls_listen=_endpoint("GATEWAY_TLS_LISTEN", text("GATEWAY_TLS_LISTEN")),
+            cert_file=text("GATEWAY_CERT_FILE"),
+            key_file=text("GATEWAY_KEY_FILE"),
+            validate_queue_url=_url("GATEWAY_VALIDATE_QUEUE_URL", text("GATEWAY_VALIDATE_QUEUE_URL")),
+            accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
+            content_bucket=text("GATEWAY_CONTENT_BUCKET"),
+            max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
+            max_connections=number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1),
+            region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
+            endpoint_url=_url("AWS_ENDPOINT_URL", environment.get("AWS_ENDPOINT_URL", "")) or None,
+        )
+
+
+def _host_name(name: str, value: str) -> str:
+    if not _HOST_NAME.fullmatch(value):
+        raise SettingsError(f"{name}={value!r} is not a host name")
+    return value.lower()
+
+
+def _endpoint(name: str, value: str) -> Endpoint:
+    match = _ENDPOINT.fullmatch(value)
+    try:
+        if match and int(match[3]) < 65_536:
+            return Endpoint(str(ipaddress.ip_address(match[1] or match[2])), int(match[3]), name)
+    except ValueError:
+        pass
+    raise SettingsError(f"{name}={value!r} is not IP address:port, as 127.0.0.1:2587 or [::1]:2587")
+
+
+def _url(name: str, value: str) -> str:
+    if value and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", value):
+        raise SettingsError(f"{name}={value!r} is not an http:// or https:// URL")
+    return value

@@ -1,0 +1,83 @@
+"""A session's message onto ValidateQueue. "250 queued" is said in one place, after the queue has answered."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Final
+
+from relay import encoding
+from relay.errors import PermanentError, TemporaryError
+from relay.ids import new_id
+from relay.ports import Clock, ContentStore, Queue
+from relay.submission import Content, Inline, Stored, Submission
+from smtp_gateway import replies
+from smtp_gateway.log import Log
+from smtp_gateway.message import LoopError, Trace, prepare
+from smtp_gateway.replies import Reply
+from smtp_gateway.session import Message
+
+PATIENCE: Final = 30.0  # seconds for store and queue; the client waits 10 minutes (RFC 5321 §4.5.3.2.6)
+NEVER_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out whether it packs well
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """ip: in text. tls: such as "TLSv1.3"."""
+
+    ip: str
+    tls: str
+
+
+class Submit:
+    """host_name: ours. patience: seconds until we give up on store and queue."""
+
+    def __init__(
+        self, queue: Queue, store: ContentStore, clock: Clock, log: Log, host_name: str, patience: float = PATIENCE
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._clock = clock
+        self._log = log
+        self._host_name = host_name
+        self._patience = patience
+
+    async def __call__(self, message: Message, peer: Peer) -> Reply:
+        """The reply to the message: 250 only once it is stored, 5xx only for what is wrong with the message,
+        451 for whatever goes wrong here (DESIGN promises 1 and 5)."""
+        now = self._clock.now()
+        id = new_id(now)
+        trace = Trace(id, self._host_name, message.helo, peer.ip, peer.tls, message.smtputf8, now)
+        try:
+            content = prepare(message.content, trace)
+        except PermanentError as error:
+            reply = replies.LOOP if isinstance(error, LoopError) else replies.bad_content(error.safe)
+            self._log.refused(account=message.account, peer=peer.ip, reply=reply)
+            return reply
+        try:
+            async with asyncio.timeout(self._patience):
+                await self._hand_over(id, message, content, now)
+        except (TemporaryError, PermanentError, TimeoutError) as error:
+            # A PermanentError is about the queue entry that we made: our bug, not the sender's.
+            self._log.not_stored(id=id, account=message.account, error=error)
+            return replies.NOT_STORED
+        self._log.submitted(id=id, account=message.account, size=len(content), recipients=len(message.recipients))
+        return replies.queued(id)
+
+    async def _hand_over(self, id: str, message: Message, content: bytes, now: float) -> None:
+        submission = Submission(
+            id=id,
+            account=message.account,
+            mail_from=message.sender,
+            rcpt_to=message.recipients,
+            received=now,
+            content=await self._place(id, content),
+            # Undeclared 8-bit content is 8-bit content to the next server, which must be told (RFC 6152 §3).
+            eightbit=message.eightbit or not content.isascii(),
+            smtputf8=message.smtputf8,
+        )
+        await self._queue.send(encoding.encode_submission(submission), group=message.account)
+
+    async def _place(self, id: str, content: bytes) -> Content:
+        if len(content) <= NEVER_INLINE and encoding.fits_inline(content):
+            return Inline(content)
+        await self._store.put(id, content)
+        return Stored(id, len(content))

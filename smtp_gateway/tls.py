@@ -1,0 +1,57 @@
+"""The server's side of TLS, sans-IO: ciphertext in, plaintext out, and back.
+
+Not loop.start_tls(): octets that come between STARTTLS and its return reach whichever protocol the loop has at that
+moment (uvloop and asyncio differ), and a half-closed TLS connection can't be had from it.
+"""
+
+import ssl
+from typing import Final
+
+_PIECE: Final = 262_144
+
+
+class Tls:
+    """One connection. `receive` and `send` return what to do with their octets; after each, write `outgoing()`."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.ready = False  # the handshake is over
+        self.ended = False  # the client has said that it sends no more
+
+    @property
+    def version(self) -> str:
+        """Such as "TLSv1.3"; "" before `ready`."""
+        return self._object.version() or ""
+
+    def receive(self, data: bytes) -> bytes:
+        """Ciphertext -> plaintext. ssl.SSLError when it isn't TLS, or not as we want it."""
+        self._incoming.write(data)
+        plain: list[bytes] = []
+        try:
+            if not self.ready:
+                self._object.do_handshake()
+                self.ready = True
+            while piece := self._object.read(_PIECE):
+                plain.append(piece)
+            self.ended = True  # close_notify
+        except ssl.SSLWantReadError:
+            pass
+        return b"".join(plain)
+
+    def send(self, data: bytes) -> None:
+        """Only once `ready`."""
+        rest = memoryview(data)
+        while rest:
+            rest = rest[self._object.write(rest) :]  # a record at a time
+
+    def end(self) -> None:
+        """close_notify: we send no more (RFC 8446 §6.1)."""
+        try:
+            self._object.unwrap()
+        except ssl.SSLError:  # the client's own is not there yet
+            pass
+
+    def outgoing(self) -> bytes:
+        return self._outgoing.read()

@@ -1,0 +1,171 @@
+"""A gateway on loopback, with the ports faked: what its socket tests stand on."""
+
+import asyncio
+import datetime
+import functools
+import json
+import ssl
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from relay.password import hash_password
+from relay.ports import Account
+from smtp_gateway.accounts import Authenticator
+from smtp_gateway.connection import Site, Timeouts
+from smtp_gateway.log import Log
+from smtp_gateway.server import Server, bind, tls_context
+from smtp_gateway.session import Limits
+from smtp_gateway.settings import Endpoint
+from smtp_gateway.submit import Submit
+from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeQueue
+
+HOST_NAME = "gw.example"
+USER = "jo@example.com"
+PASSWORD = "correct-horse-battery"
+LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+
+
+def account(user: str = USER, password: str = PASSWORD, *, disabled: bool = False) -> Account:
+    return Account(user, b"salt", hash_password(password, b"salt"), "+46700000000", 0.0, disabled)
+
+
+@functools.cache
+def certificate() -> tuple[Path, Path]:
+    """(certificate, key): self-signed for localhost, made once a run."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
+    cert_file, key_file = folder / "cert.pem", folder / "key.pem"
+    cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    plain = serialization.NoEncryption()
+    key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
+    return cert_file, key_file
+
+
+def client_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(certificate()[0]))
+
+
+@dataclass
+class Gateway:
+    queue: FakeQueue = field(default_factory=FakeQueue)
+    content: FakeContent = field(default_factory=FakeContent)
+    accounts: FakeAccounts = field(default_factory=lambda: FakeAccounts(account()))
+    clock: FakeClock = field(default_factory=FakeClock)
+    lines: list[str] = field(default_factory=list)
+    port: int = 0
+    tls_port: int = 0
+    site: Site = field(init=False)
+    server: Server = field(init=False)
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        return [each for each in map(json.loads, self.lines) if each["event"] == name]
+
+    @property
+    def log(self) -> Log:
+        return Log(self.clock, self.lines.append)
+
+
+@asynccontextmanager
+async def running(
+    gateway: Gateway, *, limits: Limits | None = None, timeouts: Timeouts | None = None, max_connections: int = 100
+) -> AsyncIterator[Gateway]:
+    cert_file, key_file = certificate()
+    log = gateway.log
+    gateway.site = Site(
+        host_name=HOST_NAME,
+        tls=tls_context(str(cert_file), str(key_file)),
+        authenticate=Authenticator(gateway.accounts, gateway.clock),
+        submit=Submit(gateway.queue, gateway.content, gateway.clock, log, HOST_NAME),
+        log=log,
+        limits=limits or Limits(),
+        timeouts=timeouts or Timeouts(),
+        max_connections=max_connections,
+    )
+    sockets = [bind(Endpoint("127.0.0.1", 0, name)) for name in ("GATEWAY_LISTEN", "GATEWAY_TLS_LISTEN")]
+    gateway.port, gateway.tls_port = (each.getsockname()[1] for each in sockets)
+    gateway.server = Server(gateway.site, sockets[0], sockets[1])
+    await gateway.server.start()
+    try:
+        yield gateway
+    finally:
+        if not gateway.site.draining:
+            await gateway.server.stop(0.0)
+
+
+class Wire:
+    """A client that says exactly what it is told to."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    @classmethod
+    async def open(cls, port: int, *, tls: bool = False) -> "Wire":
+        context = client_context() if tls else None
+        name = "localhost" if tls else None
+        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name))
+
+    @classmethod
+    async def logged_in(cls, gateway: Gateway) -> "Wire":
+        wire = await cls.open(gateway.tls_port, tls=True)
+        assert (await wire.reply()).startswith(b"220 ")
+        assert (await wire.ask(b"EHLO app.example")).startswith(b"250-")
+        assert (await wire.ask(b"AUTH PLAIN " + plain(USER, PASSWORD))).startswith(b"235 ")
+        return wire
+
+    async def reply(self) -> bytes:
+        """One whole reply; b"" at the end of the connection."""
+        lines = b""
+        while line := await asyncio.wait_for(self.reader.readline(), 10):
+            lines += line
+            if line[3:4] != b"-":
+                break
+        return lines
+
+    async def ask(self, command: bytes) -> bytes:
+        self.writer.write(command + b"\r\n")
+        return await self.reply()
+
+    async def start_tls(self) -> None:
+        assert (await self.ask(b"STARTTLS")).startswith(b"220 ")
+        await self.upgrade()
+
+    async def upgrade(self) -> None:
+        await self.writer.start_tls(client_context(), server_hostname="localhost")
+
+    async def rest(self) -> bytes:
+        """Everything up to the end of the connection."""
+        try:
+            return await asyncio.wait_for(self.reader.read(), 10)
+        except ConnectionError:
+            return b""
+
+
+def plain(user: str, password: str) -> bytes:
+    import base64
+
+    return base64.b64encode(f"\0{user}\0{password}".encode())
