@@ -161,6 +161,8 @@ def patch_functions(lock: threading.RLock, url: str) -> None:
         return body, failed, ""
 
     LambdaFunction._invoke_lambda = invoke  # type: ignore[method-assign]
+    # /moto-api/data.json (where SMS can be read) reads every property, and this one wants Docker.
+    LambdaFunction.docker_client = None  # type: ignore[assignment, method-assign]
 
 
 def _forward(url: str, function: str, payload: str) -> tuple[str, bool]:
