@@ -110,18 +110,20 @@ class Validate:
         tasks = [asyncio.ensure_future(self._judge(domain, account)) for domain in domains]
         left = deadline - self._clock.now() - ROOM
         await asyncio.wait(tasks, timeout=None if math.isinf(left) else max(left, 0.0))
-        verdicts: list[Verdict] = []
-        unanswered: TemporaryError | None = None
-        for domain, task in zip(domains, tasks, strict=True):
-            try:
-                if task.done():
-                    verdicts.append(task.result())
-                else:
-                    task.cancel()
-                    raise TemporaryError(f"DNS of {domain} has not answered in time")
-            except TemporaryError as error:
-                unanswered = unanswered or error
-        return tuple(verdicts), unanswered
+        late = [domain for domain, task in zip(domains, tasks, strict=True) if not task.done()]
+        for task in tasks:
+            task.cancel()  # those that are late; the others are done
+        found = await asyncio.gather(*tasks, return_exceptions=True)
+        failures: list[TemporaryError] = [
+            TemporaryError(f"DNS of {domain} has not answered in time") for domain in late
+        ]
+        for each in found:
+            match each:
+                case TemporaryError():
+                    failures.append(each)
+                case BaseException() if not isinstance(each, asyncio.CancelledError):
+                    raise each
+        return tuple(each for each in found if isinstance(each, Verdict)), next(iter(failures), None)
 
     async def _accept(self, submission: Submission) -> None:
         parts = recipients_by_part(submission.rcpt_to)
@@ -177,8 +179,8 @@ class Validate:
             )
             for part, recipients in recipients_by_part(submission.rcpt_to).items()
         ]
-        again = self._send(self._validate_queue, encode_submission(later), submission, hop(due, now))
-        await _all([again, *reports])
+        await _all(reports)  # first, because they may be sent twice without harm
+        await self._send(self._validate_queue, encode_submission(later), submission, hop(due, now))
         self._observe(submission, Decision.DEFERRED, why.safe)
 
     def _outcome(self, submission: Submission, recipient: str, what: _Final, next_due: float = 0.0) -> Outcome:

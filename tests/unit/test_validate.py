@@ -1,0 +1,397 @@
+"""relay.validate: deliveries, refusals, later attempts; twice the same is once."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import pytest
+
+from relay.encoding import decode_delivery, decode_report, decode_submission
+from relay.errors import PermanentError, TemporaryError
+from relay.outcome import Report, State
+from relay.ports import Claimed
+from relay.proof.verdict import Problem, Proof, Verdict
+from relay.retry import LIFETIME, RetryPolicy
+from relay.submission import Delivery, DeliveryKey, Inline, Stored, Submission
+from relay.validate import MAX_DOMAINS, Validate
+from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
+
+CONTENT = b"From: Jo <jo@from.example>\r\nSender: s@sender.example\r\nSubject: hello\r\n\r\nbody\r\n"
+NO = Problem(Proof.SPF, "it has no SPF record", 'x. TXT "v=spf1"')
+Answer = Callable[[], Awaitable[Verdict]]
+
+
+class World:
+    """A Validate and all that it touches. `no`: refused domains; `away`: domains whose DNS doesn't answer."""
+
+    def __init__(self, speed: float = 1.0) -> None:
+        self.clock = FakeClock()
+        self.validate_queue, self.deliver_queue, self.record_queue = FakeQueue(), FakeQueue(), FakeQueue()
+        self.content, self.ledger = FakeContent(), FakeLedger()
+        self.no: set[str] = set()
+        self.away: set[str] = set()
+        self.silent: set[str] = set()
+        self.asked: list[tuple[str, str]] = []
+        self.decisions: list[str] = []
+        self.validate = Validate(
+            judge=self.judge,
+            validate_queue=self.validate_queue,
+            deliver_queue=self.deliver_queue,
+            record_queue=self.record_queue,
+            content=self.content,
+            ledger=self.ledger,
+            clock=self.clock,
+            retry=RetryPolicy(speed),
+            observe=lambda submission, decision, why: self.decisions.append(f"{decision}: {why}" if why else decision),
+            chance=lambda: 0.0,
+        )
+
+    async def judge(self, domain: str, account: str) -> Verdict:
+        self.asked.append((domain, account))
+        if domain in self.silent:
+            await asyncio.Event().wait()
+        if domain in self.away:
+            raise TemporaryError(f"{domain} TXT: no answer in time from DNS")
+        return Verdict(domain, (NO,) if domain in self.no else ())
+
+    def submission(self, **changes: object) -> Submission:
+        base = Submission(
+            id="0190-1",
+            account="app@example.com",
+            mail_from="bounce@envelope.example",
+            rcpt_to=("a@one.example", "b@two.example", "c@one.example"),
+            received=self.clock.now(),
+            content=Inline(CONTENT),
+            eightbit=True,
+        )
+        return replace(base, **changes)  # type: ignore[arg-type]
+
+    def run(self, submission: Submission | None = None, deadline: float | None = None) -> None:
+        extra = {} if deadline is None else {"deadline": deadline}
+        asyncio.run(self.validate(submission or self.submission(), **extra))
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        return sorted((decode_delivery(body) for body in self.deliver_queue.bodies), key=lambda each: each.key)
+
+    @property
+    def reports(self) -> list[Report]:
+        found = (decode_report(body) for body in self.record_queue.bodies)
+        return sorted(found, key=lambda each: (each.domain, each.chunk))
+
+    @property
+    def idle(self) -> bool:
+        return not (self.validate_queue.sent or self.deliver_queue.sent or self.record_queue.sent)
+
+
+# --- accepted ----------------------------------------------------------------------------------
+
+
+PARTS = (("one.example", ("a@one.example", "c@one.example")), ("two.example", ("b@two.example",)))
+
+
+def test_accepted() -> None:
+    world = World()
+    world.run()
+    assert world.deliveries == [
+        Delivery(
+            id="0190-1",
+            account="app@example.com",
+            mail_from="bounce@envelope.example",
+            domain=domain,
+            chunk=0,
+            rcpt_to=recipients,
+            received=world.clock.now(),
+            content=Inline(CONTENT),
+            eightbit=True,
+        )
+        for domain, recipients in (
+            ("one.example", ("a@one.example", "c@one.example")),
+            ("two.example", ("b@two.example",)),
+        )
+    ]
+    assert {sent.group for sent in world.deliver_queue.sent} == {"app@example.com"}
+    assert not world.record_queue.sent
+    assert not world.validate_queue.sent
+    assert not world.content.items
+    assert world.decisions == ["accepted"]
+
+
+def test_every_visible_domain_is_proved_once() -> None:
+    world = World()
+    world.run(world.submission(content=Inline(b"Resent-From: r@resent.example, r@from.example\r\n" + CONTENT)))
+    domains = ("envelope.example", "from.example", "sender.example", "resent.example")
+    assert world.asked == [(domain, "app@example.com") for domain in domains]
+
+
+def test_null_reverse_path_leaves_the_header() -> None:
+    world = World()
+    world.run(world.submission(mail_from=""))
+    assert [domain for domain, _ in world.asked] == ["from.example", "sender.example"]
+    assert len(world.deliveries) == 2
+
+
+def test_many_recipients_are_chunks_of_one_hundred() -> None:
+    world = World()
+    world.run(world.submission(rcpt_to=tuple(f"u{number}@one.example" for number in range(250))))
+    assert [(each.chunk, len(each.rcpt_to)) for each in world.deliveries] == [(0, 100), (1, 100), (2, 50)]
+
+
+def test_content_that_does_not_fit_inline_is_stored_once() -> None:
+    world = World()
+    content = CONTENT + bytes(range(32, 127)) * 1000  # one copy fits, four don't
+    recipients = tuple(f"u@d{number}.example" for number in range(4))
+    world.run(world.submission(content=Inline(content), rcpt_to=recipients[:1]))
+    assert world.deliveries[0].content == Inline(content)
+    assert not world.content.items
+    world.deliver_queue.take()
+    incompressible = CONTENT + b"".join(str(hash((n, "x"))).encode() for n in range(6000))
+    world.run(world.submission(content=Inline(incompressible), rcpt_to=recipients))
+    assert {each.content for each in world.deliveries} == {Stored("content/0190-1", len(incompressible))}
+    assert world.content.items == {"content/0190-1": incompressible}
+
+
+def test_stored_content_stays_where_it_is() -> None:
+    world = World()
+    world.content.items["content/big"] = CONTENT
+    world.run(world.submission(content=Stored("content/big", len(CONTENT))))
+    assert {each.content for each in world.deliveries} == {Stored("content/big", len(CONTENT))}
+    assert list(world.content.items) == ["content/big"]
+
+
+def test_twice_is_the_same() -> None:
+    world = World()
+    world.run()
+    first = world.deliver_queue.take()
+    world.run()
+    assert {sent.body for sent in world.deliver_queue.sent} == {sent.body for sent in first}
+
+
+# --- refused -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("domain", ["envelope.example", "from.example", "sender.example"])
+def test_refused(domain: str) -> None:
+    world = World()
+    world.no.add(domain)
+    world.run()
+    assert not world.deliver_queue.sent
+    first, second = world.reports
+    assert (first.domain, first.chunk, first.stage, first.content) == (
+        "one.example",
+        0,
+        "validate",
+        Stored("content/0190-1", len(CONTENT)),
+    )
+    assert [outcome.recipient for outcome in first.outcomes] == ["a@one.example", "c@one.example"]
+    assert [outcome.recipient for outcome in second.outcomes] == ["b@two.example"]
+    for outcome in (*first.outcomes, *second.outcomes):
+        assert (outcome.state, outcome.code, outcome.enhanced) == (State.REJECTED, 550, "5.7.1")
+        assert outcome.text == 'sender not authorised by DNS: it has no SPF record; publish: x. TXT "v=spf1".'
+    assert world.content.items == {"content/0190-1": CONTENT}
+    assert world.ledger.items[DeliveryKey("0190-1", "one.example", 0)].final
+    assert world.decisions[0].startswith("refused: sender not authorised")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    world = World()
+    world.no |= {"from.example", "envelope.example"}
+    world.run()
+    assert world.reports[0].outcomes[0].text.count("publish:") == 2
+
+
+BAD_HEADERS = {
+    "no From": b"Subject: x\r\n\r\n",
+    "two From": b"From: a@from.example\r\nFrom: b@from.example\r\n\r\n",
+    "no header": b"\r\nbody\r\n",
+    "no field": b"hello\r\n\r\n",
+    "too many domains": b"From: " + b",".join(b"a@d%d.example" % n for n in range(MAX_DOMAINS)) + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("content", BAD_HEADERS.values(), ids=BAD_HEADERS.keys())
+def test_unreadable_identity_is_refused_without_dns(content: bytes) -> None:
+    world = World()
+    world.run(world.submission(content=Inline(content)))
+    assert not world.asked
+    assert not world.deliver_queue.sent
+    for report in world.reports:
+        for outcome in report.outcomes:
+            assert (outcome.state, outcome.code, outcome.enhanced) == (State.REJECTED, 554, "5.6.0")
+
+
+def test_refused_again_reports_the_first_decision() -> None:
+    world = World()
+    submission = world.submission()
+    world.no.add("from.example")
+    world.run(submission)
+    first = world.record_queue.take()
+    world.clock.advance(60)
+    world.run(submission)
+    assert {sent.body for sent in world.record_queue.sent} == {sent.body for sent in first}
+
+
+def test_a_copy_that_was_accepted_stands() -> None:
+    """The first copy was accepted and one of its deliveries is under way; then the records vanish."""
+    world = World()
+    world.run()
+    one, two = world.deliveries
+    assert isinstance(asyncio.run(world.ledger.claim(one, owner="me", now=1.0, until=2.0)), Claimed)
+    world.no.add("from.example")
+    world.run()
+    assert [report.domain for report in world.reports] == [two.domain]
+    assert not world.ledger.items[one.key].final
+
+
+def test_a_delivery_that_ended_is_not_reported_as_refused() -> None:
+    world = World()
+    world.run(world.submission(rcpt_to=("a@one.example",)))
+    (delivery,) = world.deliveries
+    asyncio.run(world.ledger.claim(delivery, owner="me", now=1.0, until=2.0))
+    asyncio.run(world.ledger.settle(delivery.key, owner="me", outcomes=(), final=True))
+    world.no.add("from.example")
+    world.run(world.submission(rcpt_to=("a@one.example",)))
+    assert not world.record_queue.sent
+
+
+# --- later -------------------------------------------------------------------------------------
+
+
+def test_dns_failure_is_a_later_attempt() -> None:
+    world = World()
+    world.away.add("from.example")
+    world.run()
+    assert not world.deliver_queue.sent
+    assert not world.ledger.items
+    (again,) = world.validate_queue.sent
+    stored = Stored("content/0190-1", len(CONTENT))
+    due = world.clock.now() + 300
+    assert decode_submission(again.body) == world.submission(content=stored, attempt=2, due=due)
+    assert (again.group, again.delay) == ("app@example.com", 300)
+    assert [report.content for report in world.reports] == [None, None]
+    for report in world.reports:
+        assert report.stage == "validate"
+        for outcome in report.outcomes:
+            assert (outcome.state, outcome.code, outcome.enhanced) == (State.DEFERRED, 451, "4.4.3")
+            assert (outcome.attempt, outcome.next_due) == (1, due)
+            assert outcome.text == "from.example TXT: no answer in time from DNS"
+
+
+def test_from_deferred_to_delivered() -> None:
+    world = World()
+    world.away.add("from.example")
+    world.run()
+    world.away.clear()
+    (again,) = world.validate_queue.take()
+    world.clock.advance(300)
+    world.run(decode_submission(again.body))
+    assert [each.attempt for each in world.deliveries] == [1, 1]
+    assert {each.content for each in world.deliveries} == {Stored("content/0190-1", len(CONTENT))}
+
+
+def test_a_no_outweighs_a_failure() -> None:
+    world = World()
+    world.away.add("from.example")
+    world.no.add("envelope.example")
+    world.run()
+    assert not world.validate_queue.sent
+    assert {outcome.state for report in world.reports for outcome in report.outcomes} == {State.REJECTED}
+
+
+def test_not_due_yet_hops() -> None:
+    world = World()
+    later = world.submission(content=Stored("content/0190-1", 9), attempt=4, due=world.clock.now() + 1000)
+    world.run(later)
+    (sent,) = world.validate_queue.take()
+    assert decode_submission(sent.body) == later
+    assert sent.delay == 900
+    assert world.idle
+    assert not world.asked
+    world.clock.advance(950)
+    world.run(later)
+    assert world.validate_queue.sent[0].delay == 50
+
+
+def test_attempts_end_at_the_expiry() -> None:
+    """DNS that never answers: the retry clock of retry.py, then one final outcome for each recipient."""
+    world = World()
+    world.away.add("from.example")
+    submission, start = world.submission(), world.clock.now()
+    attempts = 0
+    while True:
+        world.record_queue.take()
+        world.run(submission)
+        attempts += 1
+        sent = world.validate_queue.take()
+        if not sent:
+            break
+        submission = decode_submission(sent[0].body)
+        assert submission.attempt == attempts + 1
+        world.clock.time = submission.due
+    assert world.clock.now() == start + LIFETIME
+    assert attempts > 10
+    for report in world.reports:
+        assert report.content is not None
+        for outcome in report.outcomes:
+            assert (outcome.state, outcome.enhanced, outcome.attempt) == (State.EXPIRED, "5.4.7", attempts)
+    assert world.ledger.items[DeliveryKey("0190-1", "one.example", 0)].final
+    assert world.decisions[-1].startswith("expired: gave up proving the sender")
+
+
+def test_the_deadline_turns_silence_into_a_later_attempt() -> None:
+    world = World()
+    world.silent.add("from.example")
+    world.run(deadline=world.clock.now() + 1)
+    assert len(world.validate_queue.sent) == 1
+    assert "has not answered in time" in world.reports[0].outcomes[0].text
+
+
+# --- the world is away -------------------------------------------------------------------------
+
+AWAY = TemporaryError("away")
+
+
+@pytest.mark.parametrize("part", ["deliver_queue", "record_queue", "validate_queue", "ledger", "content"])
+def test_an_outage_of_ours_is_raised_and_the_next_run_completes(part: str) -> None:
+    world = World()
+    if part in ("record_queue", "ledger", "content"):
+        world.no.add("from.example")
+    if part == "validate_queue":
+        world.away.add("from.example")
+    getattr(world, part).fail = AWAY
+    with pytest.raises(TemporaryError):
+        world.run()
+    assert not world.decisions
+    getattr(world, part).fail = None
+    world.run()
+    assert len(world.decisions) == 1
+    assert len({each.domain for each in (*world.deliveries, *world.reports)}) == 2
+    assert len(world.deliveries) in (0, 2)
+
+
+def test_one_failed_send_does_not_stop_the_others() -> None:
+    world = World()
+    world.deliver_queue.fail_next(AWAY)
+    with pytest.raises(TemporaryError):
+        world.run()
+    assert [each.domain for each in world.deliveries] == ["two.example"]
+
+
+def test_missing_content_is_not_the_senders_fault() -> None:
+    world = World()
+    with pytest.raises(PermanentError):
+        world.run(world.submission(content=Stored("content/gone", 9)))
+    assert world.idle
+    assert not world.ledger.items
+
+
+def test_a_bug_is_raised() -> None:
+    world = World()
+
+    async def broken(domain: str, account: str) -> Verdict:
+        raise KeyError(domain)
+
+    world.validate._judge = broken
+    with pytest.raises(KeyError):
+        world.run()
+    assert world.idle
