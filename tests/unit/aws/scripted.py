@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -52,7 +53,7 @@ class Scripted:
         self.heads.append(head)
         self.bodies.append(body)
         said = self.reply(len(self.heads) - 1, body)
-        if said is CLOSE:
+        if said is None:  # CLOSE
             return False
         writer.write(said)
         await writer.drain()
@@ -60,13 +61,15 @@ class Scripted:
 
 
 @asynccontextmanager
-async def scripted(reply: Callable[[int, bytes], Answer]) -> AsyncIterator[tuple[Scripted, str]]:
+async def scripted(
+    reply: Callable[[int, bytes], Answer], tls: ssl.SSLContext | None = None
+) -> AsyncIterator[tuple[Scripted, str]]:
     """The server, and its URL."""
     script = Scripted(reply)
-    server = await asyncio.start_server(script.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(script.serve, "127.0.0.1", 0, ssl=tls)
     host, port = server.sockets[0].getsockname()[:2]
     try:
-        yield script, f"http://{host}:{port}"
+        yield script, f"{'https' if tls else 'http'}://{host}:{port}"
     finally:
         server.close()
         for writer in script.writers:

@@ -1,10 +1,19 @@
 import asyncio
+import datetime
+import ipaddress
 import json
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from relay.aws import http
 from relay.aws.client import AwsClient, AwsError
@@ -92,7 +101,7 @@ def test_what_may_pass_is_tried_again(first: Answer) -> None:
         assert await call(client) == {"answer": 1}
         assert server.bodies[0] == server.bodies[1]
 
-    run(in_turn(first, OK), use, timeout=0.2)
+    run(in_turn(first, OK), use, timeout=1.0)
 
 
 @pytest.mark.parametrize(
@@ -113,7 +122,7 @@ def test_tries_are_bounded(said: Answer, why: str) -> None:
         assert SECRET not in str(caught.value)
         assert len(server.heads) == 3
 
-    run(in_turn(said), use, timeout=0.05)
+    run(in_turn(said), use, timeout=0.3)
 
 
 @pytest.mark.parametrize(
@@ -200,6 +209,60 @@ def test_a_cancelled_call_leaves_no_answer_behind() -> None:
         assert server.connections == 2
 
     run(in_turn(HANG, OK), use)
+
+
+def test_after_a_time_out_no_kept_connection_is_trusted() -> None:
+    async def use(client: AwsClient, server: Scripted) -> None:
+        server.reply = in_turn(OK)
+        await asyncio.gather(*(call(client) for _ in range(5)))
+        server.reply = lambda number, _: HANG if number == 5 else OK
+        before = server.connections
+        await call(client)
+        assert server.connections == before + 1
+
+    run(in_turn(OK), use, timeout=1.0)
+
+
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_tls(loop: Callable[[], asyncio.AbstractEventLoop], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    certificate = self_signed(tmp_path)
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate)
+    body = bytes(range(256)) * 8192
+
+    async def test() -> None:
+        async with scripted(in_turn(answer(body)), tls=serving) as (server, url):
+            client = AwsClient(REGION, url, credentials=KEYS, tries=1)
+            with pytest.raises(TemporaryError, match="SSLCertVerificationError"):
+                await client.s3("PUT", "bucket", "key", body)
+            trusting = ssl.create_default_context(cafile=certificate)
+            monkeypatch.setattr(ssl, "create_default_context", lambda: trusting)
+            client = AwsClient(REGION, url, credentials=KEYS, tries=1)
+            for _ in range(2):
+                assert await client.s3("PUT", "bucket", "key", body) == body
+            assert server.bodies == [body, body]
+            assert server.heads[0].startswith("PUT /bucket/key HTTP/1.1\r\n")
+            await client.close()
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(test())
+
+
+def self_signed(folder: Path) -> Path:
+    """A PEM file with a key and a certificate for 127.0.0.1."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    day = datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    certificate = builder.add_extension(address, critical=False).sign(key, hashes.SHA256())
+    encoding = serialization.Encoding.PEM
+    no_password = serialization.NoEncryption()
+    path = folder / "cert.pem"
+    private = key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, no_password)
+    path.write_bytes(private + certificate.public_bytes(encoding))
+    return path
 
 
 def test_nobody_listens() -> None:

@@ -158,9 +158,12 @@ class AwsClient:
         headers = sign(request, await self._credentials.get(), self._region, time.time())
         headers.append(("content-length", str(len(body))))
         message = Message(request.method, request.path, headers, body)
+        origin = self._origin(request.service)
         try:
-            response = await self._pool.request(self._origin(request.service), message, seconds=seconds)
-        except (OSError, TimeoutError) as failure:  # ssl.SSLError is an OSError
+            response = await self._pool.request(origin, message, seconds=seconds)
+        except OSError as failure:  # TimeoutError and ssl.SSLError are, too
+            if isinstance(failure, TimeoutError):
+                self._pool.forget(origin)
             return TemporaryError(AWAY, f"{name}: {type(failure).__name__}")
         if response.status < 300:
             return response

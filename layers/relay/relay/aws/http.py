@@ -10,6 +10,7 @@ import h11
 CONNECTIONS = 50  # for each origin; further callers wait for one
 IDLE = 15.0  # seconds after which a connection isn't used again: AWS closes idle ones from 20 s on
 READ_SIZE = 262_144
+JOINED = 1_500_000  # octets up to which copying head and body together costs less than a second send
 
 
 class ConnectionLostError(OSError):
@@ -64,8 +65,9 @@ class _Connection:
         self.answering = False
         head = h11.Request(method=message.method, target=message.target, headers=message.headers)
         events: tuple[h11.Event, ...] = (head, h11.Data(data=message.body), h11.EndOfMessage())
-        parts = [self._http.send(event) for event in events]
-        self._writer.writelines([part for part in parts if part])
+        parts = [part for event in events if (part := self._http.send(event))]
+        for part in [b"".join(parts)] if len(message.body) < JOINED else parts:
+            self._writer.write(part)
         try:
             await self._writer.drain()
         except ConnectionError:
@@ -138,10 +140,16 @@ class Pool:
                         raise
             return await self._exchange(host, await self._connect(origin), message)
 
+    def forget(self, origin: Origin) -> None:
+        """Close what is kept of `origin`: after a time-out its like may be dead, too, with nobody to say so
+        (a function that was frozen, a NAT that lost its table)."""
+        idle = self._hosts[origin].idle if origin in self._hosts else deque[_Connection]()
+        while idle:
+            idle.pop().close()
+
     async def close(self) -> None:
-        for host in self._hosts.values():
-            while host.idle:
-                host.idle.pop().close()
+        for origin in self._hosts:
+            self.forget(origin)
         await asyncio.sleep(0)  # the transports' own closing
 
     def _host(self, origin: Origin) -> _Host:
@@ -149,7 +157,9 @@ class Pool:
         if self._loop is not loop:  # connections of another loop are of no use here
             self._loop = loop
             self._hosts = {}
-        return self._hosts.setdefault(origin, _Host()) if origin not in self._hosts else self._hosts[origin]
+        if origin not in self._hosts:
+            self._hosts[origin] = _Host()
+        return self._hosts[origin]
 
     def _kept(self, host: _Host) -> _Connection | None:
         oldest = asyncio.get_running_loop().time() - IDLE
