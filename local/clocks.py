@@ -1,12 +1,12 @@
 """How the local system's clocks run at --clock-speed N: the delays of retries are divided by N, and these
 with them, down to what a real delivery still needs. Always time-out < claim < visibility (DESIGN §2);
-the claim is the deliver function's own affair: max(claim / N, 15 s)."""
+the claim is the deliver function's own affair: max(claim / N, 25 s)."""
 
 import math
 from typing import Final
 
-LEAST_TIMEOUT: Final = 10.0  # seconds for an invocation
-LEAST_VISIBILITY: Final = 20.0  # seconds; more than the least claim
+LEAST_TIMEOUT: Final = 20.0  # seconds for an invocation
+LEAST_VISIBILITY: Final = 28.0  # seconds; more than the least claim
 
 
 def timeout(seconds: float, speed: float) -> float:

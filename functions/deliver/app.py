@@ -6,7 +6,7 @@ Metrics (EMF in the log): Recipients<State>, one a recipient and attempt that th
 import os
 from collections import Counter
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -22,9 +22,12 @@ from relay.encoding import decode_delivery
 from relay.outcome import Outcome, State
 from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
+from relay.smtp.limits import Limits
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery
 from relay.worker import Context, QueueWorker
+
+LEAST_CLAIM: Final = 25.0  # seconds, however fast the clock: more than the least time-out (local/clocks.py)
 
 
 class Observed:
@@ -68,6 +71,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     logger = Logger()
     observed = Observed(logger, Metrics())
     queue = SqsQueue(client, settings.deliver_queue_url)
+    factor = max(1 / settings.clock_speed, LEAST_CLAIM / settings.claim_seconds)
     stage = Deliver(
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
@@ -76,12 +80,13 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
             host_name=settings.host_name,
             clock=clock,
             port=settings.smtp_port,
+            limits=Limits().scaled(factor),
         ),
         queue=queue,
         reports=SqsQueue(client, settings.record_queue_url),
         clock=clock,
         retry=RetryPolicy(settings.clock_speed),
-        timing=Timing(claim=settings.claim_seconds),
+        timing=Timing(settings.claim_seconds).scaled(factor),
         observe=observed,
     )
     worker = QueueWorker(

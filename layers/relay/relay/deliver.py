@@ -60,6 +60,9 @@ class Timing:
     start: float = START_ROOM
     settle: float = SETTLE_ROOM
 
+    def scaled(self, factor: float) -> "Timing":
+        return Timing(self.claim * factor, self.start * factor, self.settle * factor)
+
 
 def _unobserved(_delivery: Delivery, _outcome: Outcome) -> None: ...
 

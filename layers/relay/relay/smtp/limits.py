@@ -1,6 +1,6 @@
 """How long the outbound side waits, and how much it tries."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from relay.smtp.protocol import Phase
 
@@ -31,6 +31,11 @@ class Limits:
     connections_per_site: int = 10
     per_connection: int = 100
     longest_connection: float = 300.0
+
+    def scaled(self, factor: float) -> "Limits":
+        """Every duration times `factor`, for an invocation that lives that much shorter (trials)."""
+        durations = [each.name for each in fields(self) if each.type is float]
+        return replace(self, **{name: getattr(self, name) * factor for name in durations})
 
     def wait(self, phase: Phase) -> float:
         """How long a reply that answers `phase` may take."""
