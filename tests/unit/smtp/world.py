@@ -1,0 +1,95 @@
+"""SmtpTransport, a zone and scripted servers on loopback."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from relay.ports import RecipientReply
+from relay.smtp.limits import Limits
+from relay.smtp.transport import SmtpTransport
+from relay.submission import Delivery, Inline
+from tests.fakes import FakeClock
+from tests.unit.smtp.scripted import Script, Sink
+from tests.unit.smtp.zone import Zone
+
+CONTENT = b"Subject: x\r\n\r\nhello\r\n.dot\r\n"
+A, B = "a@b.example", "b@b.example"
+SOON = 0.4  # seconds, for what has to time out; plenty for what has not
+LIMITS = Limits(least=0.0)
+SHORT = replace(LIMITS, greeting=SOON, hello=SOON, mail=SOON, rcpt=SOON, data=SOON, reset=SOON)
+
+
+@dataclass
+class World:
+    """Hosts mx1, mx2 (same port, addresses 127.0.0.1 and 127.0.0.2) that b.example's MX records name."""
+
+    sinks: list[Sink]
+    zone: Zone
+    transport: SmtpTransport
+    clock: FakeClock = field(default_factory=FakeClock)
+
+    async def send(
+        self,
+        *recipients: str,
+        content: bytes = CONTENT,
+        domain: str = "b.example",
+        left: float = 30.0,
+        smtputf8: bool = False,
+    ) -> list[RecipientReply]:
+        to = recipients or (A,)
+        delivery = Delivery(
+            "id", "account", "s@a.example", domain, 0, to, self.clock.now(), Inline(content), smtputf8=smtputf8
+        )
+        deadline = self.clock.now() + left
+        return list(await self.transport.send(delivery, to, content, deadline=deadline))
+
+    @property
+    def received(self) -> list[int]:
+        return [len(sink.received) for sink in self.sinks]
+
+
+@asynccontextmanager
+async def world(*scripts: Script, limits: Limits = LIMITS) -> AsyncIterator[World]:
+    zone = Zone({"b.example": tuple((10 * n, f"mx{n}.b.example") for n, _ in enumerate(scripts, 1))})
+    sinks: list[Sink] = []
+    for n, script in enumerate(scripts, 1):
+        zone.a_records[f"mx{n}.b.example"] = (f"127.0.0.{n}",)
+        sink = Sink(script, port=sinks[0].port if sinks else 0, address=f"127.0.0.{n}")
+        sinks.append(await sink.__aenter__())
+    clock = FakeClock()
+    transport = SmtpTransport(
+        resolver=zone,
+        host_name="relay.example",
+        clock=clock,
+        port=sinks[0].port,
+        limits=limits,
+        chance=random.Random(1),
+    )
+    try:
+        yield World(sinks, zone, transport, clock)
+    finally:
+        transport.close()
+        for sink in sinks:
+            await sink.__aexit__()
+
+
+def run(scenario: Callable[[], Awaitable[None]]) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(30):
+            await scenario()
+
+    asyncio.run(bounded())
+
+
+def one(
+    script: Script, *recipients: str, limits: Limits = LIMITS, content: bytes = CONTENT, **more: object
+) -> tuple[list[RecipientReply], Sink]:
+    """Send once to one scripted server."""
+
+    async def scenario() -> tuple[list[RecipientReply], Sink]:
+        async with asyncio.timeout(30), world(script, limits=limits) as here:
+            return await here.send(*recipients, content=content, **more), here.sinks[0]  # type: ignore[arg-type]
+
+    return asyncio.run(scenario())
