@@ -1,5 +1,6 @@
 """From an app's SMTP session to a recorded outcome, through the real template, handlers and sockets."""
 
+import os
 import signal
 import smtplib
 import subprocess
@@ -26,7 +27,17 @@ from tests.system import (
 @pytest.fixture(scope="module")
 def system() -> Iterator[LocalSystem]:
     with local_system("--clock-speed", "150") as running:
+        put_poison(running)
         yield running
+
+
+def put_poison(system: LocalSystem) -> None:
+    with system.connect() as client:
+        for number in range(10):
+            if number == 5:
+                url = system.state["queues"]["ValidateQueue"]
+                system.client("sqs").send_message(QueueUrl=url, MessageBody="not ours")
+            submit_on(client, "news@proved.example", [f"h{number}@in.example"], message(f"beside-poison-{number}"))
 
 
 def states(system: LocalSystem, id: str) -> dict[str, str]:
@@ -117,14 +128,17 @@ def test_trace_and_messages_tell_the_fate(system: LocalSystem) -> None:
     wait_for("final states", lambda: states(system, id))
     assert "delivered" in str(system.trace(id))
     shown = subprocess.run(
-        [mailrelay(), "messages", "--account", USER, "--state", "delivered"],
+        [mailrelay(), "messages", "--account", USER, "--state", "delivered"]
+        + ["--state-file", str(system.folder / "state.json")],
         env={"COLUMNS": "80", "PATH": "/usr/bin:/bin"},
         cwd=system.folder,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert shown.returncode in (0, 1)
+    assert shown.returncode == 0, shown.stderr
+    assert "g@in.example" in shown.stdout
+    assert max(map(len, shown.stdout.splitlines())) <= 80
 
 
 @pytest.mark.parametrize(
@@ -136,24 +150,14 @@ def test_wrong_credentials_get_one_answer(system: LocalSystem, user: str, passwo
     with pytest.raises(smtplib.SMTPAuthenticationError) as caught:
         system.connect(user, password)
     assert caught.value.smtp_code == 535
-    assert caught.value.smtp_error == b"5.7.8 Authentication credentials invalid"
+    assert caught.value.smtp_error == b"5.7.8 User name or password wrong"
 
 
 def test_an_unreadable_message_ends_in_the_dead_letter_queue(system: LocalSystem) -> None:
-    sqs = system.client("sqs")
-    with system.connect() as client:
-        for number in range(5):
-            submit_on(client, "news@proved.example", [f"h{number}@in.example"], message(f"beside-poison-{number}"))
-        sqs.send_message(QueueUrl=system.state["queues"]["ValidateQueue"], MessageBody="not ours")
-        for number in range(5, 10):
-            submit_on(client, "news@proved.example", [f"h{number}@in.example"], message(f"beside-poison-{number}"))
-
-    def all_there() -> bool:
-        found = marks(system.sunk())
-        return all(found.get((f"beside-poison-{number}", f"h{number}@in.example")) == 1 for number in range(10))
-
-    wait_for("the rest of the batch", all_there)
-    wait_for("the dead letter", lambda: system.depth("ValidateDeadLetterQueue") == 1, 180)
+    """It was put among ten others before the other tests ran (fixture `system`); they are unharmed."""
+    beside = {(f"beside-poison-{number}", f"h{number}@in.example") for number in range(10)}
+    wait_for("the rest of the batch", lambda: beside <= marks(system.sunk()).keys())
+    wait_for("the dead letter", lambda: system.depth("ValidateDeadLetterQueue") == 1, 200)
 
 
 def test_nothing_is_left_behind() -> None:
@@ -165,5 +169,5 @@ def test_nothing_is_left_behind() -> None:
         assert running.process.wait(30) is not None
     for pid in pids:
         with pytest.raises(ProcessLookupError):
-            __import__("os").kill(pid, 0)
+            os.kill(pid, 0)
     assert endpoint

@@ -1,0 +1,142 @@
+"""`mailrelay` as a person uses it, against the running local system; and the demo."""
+
+import json
+import os
+import smtplib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.system import PASSWORD, USER, LocalSystem, local_system, mailrelay, wait_for
+
+
+@pytest.fixture(scope="module")
+def system() -> Iterator[LocalSystem]:
+    with local_system("--clock-speed", "100") as running:
+        yield running
+
+
+def call(folder: Path, *argv: str, code: int = 0, **environment: str) -> str:
+    """Standard output, or standard error if it is to fail; the exit code is as expected."""
+    done = subprocess.run(
+        [mailrelay(), *argv],
+        cwd=folder,
+        env={**os.environ, "COLUMNS": "80", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stderr if code else done.stdout
+
+
+def test_from_send_to_trace(system: LocalSystem) -> None:
+    state = ["--state-file", "state.json"]
+    sent = call(
+        system.folder,
+        *["send", "--from", "news@proved.example", "--to", "a@in.example", "--to", "nobody@in.example", "--json"],
+        *state,
+        MAILRELAY_PASSWORD=PASSWORD,
+    )
+    id = json.loads(sent)["id"]
+    assert json.loads(sent)["reply"] == f"250 2.0.0 queued as {id}"
+
+    def ended() -> bool:
+        known = json.loads(call(system.folder, "messages", "--account", USER, "--json", *state))
+        return {each["recipient"]: each["state"] for each in known if each["id"] == id} == {
+            "a@in.example": "delivered",
+            "nobody@in.example": "bounced",
+        }
+
+    wait_for("both fates", ended)
+    whole = json.loads(call(system.folder, "trace", id, "--json", *state))
+    assert whole["mail_from"] == "news@proved.example"
+    assert [each["state"] for each in whole["recipients"]] == ["delivered", "bounced"]
+    text = call(system.folder, "trace", id, *state)
+    assert "550 5.1.1 No such user here" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "nobody@in.example" in call(system.folder, "messages", "--state", "bounced", *state)
+
+
+@pytest.mark.parametrize("options", [[], ["--tls"]], ids=["STARTTLS", "TLS"])
+def test_a_file_arrives_as_it_is(system: LocalSystem, tmp_path: Path, options: list[str]) -> None:
+    mark = "tls" if options else "starttls"
+    (tmp_path / "letter.eml").write_text(
+        f"From: news@proved.example\nTo: b@in.example\nSubject: {mark}\nDate: Mon, 23 Nov 2026 10:00:00 +0000\n"
+        f"Message-ID: <{mark}@proved.example>\n\n.dot\nblekinge, åland\n",
+        "utf-8",
+    )
+    said = call(
+        tmp_path,
+        *["send", "letter.eml", "--from", "news@proved.example", "--to", "b@in.example", *options],
+        *["--state-file", str(system.folder / "state.json")],
+        MAILRELAY_PASSWORD=PASSWORD,
+    )
+    assert said.startswith("250 2.0.0 queued as ")
+    assert "What becomes of it: mailrelay trace " in said
+    expected = (tmp_path / "letter.eml").read_bytes().replace(b"\n", b"\r\n")
+    wait_for("the message", lambda: [mail for mail in system.sunk() if mail.content.endswith(b"\r\n" + expected)])
+
+
+@pytest.mark.parametrize(
+    ("options", "password", "line"),
+    [
+        pytest.param([], "wrong", "check user and password", id="wrong password"),
+        pytest.param(["--user", "nobody@x.example"], PASSWORD, "check user and password", id="unknown user"),
+        pytest.param(["--ca-file", "/dev/null"], PASSWORD, "", id="a CA file without a CA"),
+        pytest.param(["--port", "1"], PASSWORD, "is the relay running there?", id="wrong port"),
+    ],
+)
+def test_what_send_says_when_it_fails(system: LocalSystem, options: list[str], password: str, line: str) -> None:
+    argv = ["send", "--to", "a@in.example", "--state-file", "state.json", *options]
+    said = call(system.folder, *argv, code=2 if "/dev/null" in options else 1, MAILRELAY_PASSWORD=password)
+    assert said.startswith("mailrelay: ")
+    assert said.count("\n") == 1
+    assert line in said
+    assert password not in said or password == "wrong"
+
+
+def test_accounts(system: LocalSystem) -> None:
+    state = ["--state-file", "state.json"]
+    said = call(system.folder, "accounts", "create", "New@login.example", "--phone", "+46700000001", *state)
+    assert said.startswith("Account New@login.example is made; its password is on its way to +46700000001 by SMS.")
+    taken = call(system.folder, "accounts", "create", "new@login.example", "--phone", "+46700000001", *state, code=1)
+    assert taken.startswith("mailrelay: new@login.example: ")
+    assert "taken" in taken
+    assert {each["user"] for each in json.loads(call(system.folder, "accounts", "list", "--json", *state))} == {
+        USER,
+        "New@login.example",
+    }
+
+
+def test_a_system_that_has_gone(system: LocalSystem, tmp_path: Path) -> None:
+    state = {**system.state, "aws_endpoint": "http://127.0.0.1:1"}
+    (tmp_path / "state.json").write_text(json.dumps(state))
+    said = call(tmp_path, "messages", "--account", USER, "--state-file", "state.json", code=1)
+    assert said.startswith("mailrelay: the local system of state.json does not answer: ")
+    assert said.endswith("; is `mailrelay local` still running?\n")
+
+
+def test_the_demo(tmp_path: Path) -> None:
+    said = call(tmp_path, "demo")
+    for words in (
+        "SMS to +46701234567",
+        "elastx-mrs=",
+        "451 4.7.1 Greylisted",
+        "550 5.1.1 No such user here",
+        "the DKIM\nsignature verifies",
+        "refused this message; nobody got it",
+        "8 of 8 messages ended as they should.",
+    ):
+        assert words in said
+    assert max(map(len, said.splitlines())) <= 80
+    assert sorted(path.name for path in (tmp_path / ".local" / "demo").iterdir()) == ["demo.zone", "state-files"]
+
+
+def test_smtplib_is_enough(system: LocalSystem) -> None:
+    with system.connect() as client:
+        assert client.noop()[0] == 250
+        assert isinstance(client, smtplib.SMTP)
