@@ -66,17 +66,17 @@ def add(commands: Any) -> None:
 
 def run_demo(_arguments: argparse.Namespace, context: Context) -> int:
     _require_local()
-    from local import demo
+    from local.demo import run
 
-    return demo.run(context.out)
+    return run(context.out)
 
 
 def run_local(arguments: argparse.Namespace, _context: Context) -> int:
     _require_local()
-    from local import supervisor
+    from local.supervisor import Options, run
 
-    return supervisor.run(
-        supervisor.Options(
+    return run(
+        Options(
             port=arguments.port,
             tls_port=arguments.tls_port,
             zone=arguments.zone,

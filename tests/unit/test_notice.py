@@ -39,7 +39,12 @@ REPORT = Report(
     outcomes=(BOUNCED,),
     content=Stored("k", 10),
 )
-PUBLISH = 'shop.example has no ownership token: publish TXT "elastx-mrs=' + "0" * 64 + '" at shop.example'
+TOKEN = "elastx-mrs=" + "0" * 64
+PUBLISH = (
+    f'sender not authorised by DNS: shop.example has no token; publish: shop.example. TXT "{TOKEN}".'
+    ' shop.example has no SPF record; publish: shop.example. TXT "v=spf1 include:long.example " "\\"-all".'
+    " And 1 more problem."
+)
 REFUSED = replace(BOUNCED, state=State.REJECTED, code=550, enhanced="5.7.1", text=PUBLISH, remote="", tls="")
 
 
@@ -116,8 +121,24 @@ def test_a_refusal_names_the_record_to_publish_unbroken() -> None:
     assert message["Subject"] == "Not sent: your mail from shop.example"
     assert message["To"].addresses[0].addr_spec == "user@mailbox.example"
     words: Any = message.get_payload(0)
-    assert "nobody got it" in words.get_content()
-    assert '"elastx-mrs=' + "0" * 64 + '"' in words.get_content()
+    text = words.get_content().replace("\r\n", "\n")
+    assert (
+        f"""Why:
+  sender not authorised by DNS: shop.example has no token. Publish:
+    shop.example  TXT
+    {TOKEN}
+  shop.example has no SPF record. Publish:
+    shop.example  TXT
+    v=spf1 include:long.example "-all
+  And 1 more problem.
+
+It was meant for:
+    nobody@there.example
+"""
+        in text
+    )
+    assert "nobody got it" in text
+    assert max(map(len, text.splitlines())) <= 79
     fields = status_blocks(message)[1]
     assert fields["Diagnostic-Code"] == f"x-mailrelay; 5.7.1 {PUBLISH}"
     assert "Remote-MTA" not in fields

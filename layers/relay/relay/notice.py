@@ -27,6 +27,9 @@ _CRLF: Final = "\r\n"
 
 _STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 §2
 _SUBJECT: Final = re.compile(rb"^Subject:[ \t]*((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
+# "; publish: NAME. TYPE "STRING" ...." in relay.proof.verdict.explain, the record as RFC 1035 §5.1 has it
+_PUBLISH: Final = re.compile(r'; publish: (\S+)\. ([A-Z]+) ("(?:[^"\\]|\\.)*"(?: "(?:[^"\\]|\\.)*")*)\. ?')
+_STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _NOT_XTEXT: Final = re.compile(r"[^!-*,-<>-\[\]-~]")  # RFC 6533 §3, QCHAR
 
 # What a person can do, by the subject and detail of RFC 3463's status.
@@ -115,7 +118,7 @@ def _words(report: Report, failed: tuple[Outcome, ...], host_name: str, header: 
     if report.stage == "validate":
         lines = [f"The mail relay {host_name} refused this message; nobody got it.", "", *about]
         for outcome, recipients in groups:
-            lines += ["", "Why:", *_indented(clean(outcome.text, MAX_REASON)), "", "It was meant for:"]
+            lines += ["", "Why:", *_refusal(clean(outcome.text, MAX_REASON)), "", "It was meant for:"]
             lines += [f"    {recipient}" for recipient in recipients]
         lines += ["", "Once that is put right, send the message again."]
     else:
@@ -129,6 +132,18 @@ def _words(report: Report, failed: tuple[Outcome, ...], host_name: str, header: 
     return _CRLF.join([*lines, ""])
 
 
+def _refusal(text: str) -> list[str]:
+    """validate's reason, each record to publish on lines of its own, whole, as a DNS console wants it."""
+    lines: list[str] = []
+    start = 0
+    for found in _PUBLISH.finditer(text):
+        name, type, strings = found.groups()
+        value = "".join(re.sub(r"\\(.)", r"\1", each) for each in _STRING.findall(strings))
+        lines += [*_indented(f"{text[start : found.start()]}. Publish:"), f"    {name}  {type}", f"    {value}"]
+        start = found.end()
+    return lines + _indented(text[start:])
+
+
 def _reason(outcome: Outcome) -> list[str]:
     said = clean(outcome.text, MAX_WORDS)
     if outcome.remote:
@@ -136,7 +151,7 @@ def _reason(outcome: Outcome) -> list[str]:
         said = f"{outcome.code} {said}" if outcome.code else said
     else:
         intro = "No server took it:"
-    return [f"  {intro}", *_indented(said), f"  What to do: {_advice(outcome)}"]
+    return [f"  {intro}", *_indented(said, 4), f"  What to do: {_advice(outcome)}"]
 
 
 def _advice(outcome: Outcome) -> str:
@@ -149,9 +164,10 @@ def _advice(outcome: Outcome) -> str:
     return _ADVICE_OTHERWISE
 
 
-def _indented(text: str) -> list[str]:
+def _indented(text: str, by: int = 2) -> list[str]:
+    blank = " " * by
     return textwrap.wrap(
-        text, 76, initial_indent="    ", subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+        text, 76, initial_indent=blank, subsequent_indent=blank, break_long_words=False, break_on_hyphens=False
     )
 
 

@@ -423,6 +423,21 @@ def test_a_relay_that_is_away(ctl: Ctl, capsys: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
+    ("users", "line"),
+    [
+        (["one@a.example"], "127.0.0.1:1: Connection refused"),
+        (["one@a.example", "two@a.example"], "--user USER is needed: one of one@a.example, two@a.example"),
+        ([], "--user USER is needed: the account to log in with"),
+    ],
+    ids=["one", "several", "none"],
+)
+def test_send_takes_the_only_user(ctl: Ctl, capsys: pytest.CaptureFixture[str], users: list[str], line: str) -> None:
+    ctl.cloud.answer = {"ok": True, "accounts": [{"user": user} for user in users]}
+    assert ctl("send", "--to", "a@b.example") > 0
+    assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "command",
     ["", "dns", "accounts", "accounts create", "accounts list", "messages", "trace", "send", "local", "demo"],
 )
