@@ -21,8 +21,8 @@ class Reply:
 
     def __post_init__(self) -> None:
         text = "".join(each if " " <= each <= "~" else "?" for each in self.text[:MAX_TEXT])
-        words = (str(self.code), self.enhanced, text)
-        object.__setattr__(self, "wire", " ".join(filter(None, words)).encode("ascii") + b"\r\n")
+        words = " ".join(filter(None, (self.enhanced, text)))
+        object.__setattr__(self, "wire", f"{self.code} {words}\r\n".encode("ascii"))
 
     @property
     def ok(self) -> bool:

@@ -1,0 +1,97 @@
+"""python -m smtp_gateway as a process: how it starts, and how it stops."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.gateway import certificate
+
+ROOT = Path(__file__).parents[3]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    cert_file, key_file = certificate()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "GATEWAY_"))}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers/relay")]),
+        "GATEWAY_HOST_NAME": "gw.example",
+        "GATEWAY_LISTEN": "127.0.0.1:0",
+        "GATEWAY_TLS_LISTEN": "127.0.0.1:0",
+        "GATEWAY_CERT_FILE": str(cert_file),
+        "GATEWAY_KEY_FILE": str(key_file),
+        "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:1/123456789012/validate",
+        "GATEWAY_ACCOUNTS_TABLE": "accounts",
+        "GATEWAY_CONTENT_BUCKET": "content",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:1",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        **changes,
+    }
+
+
+def start(**changes: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "smtp_gateway"],
+        env=environment(**changes),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_it_says_where_it_listens_and_stops_on_sigterm() -> None:
+    with start() as process:
+        assert process.stdout
+        listening = json.loads(process.stdout.readline())
+        assert listening["event"] == "listening"
+        with socket.create_connection(("127.0.0.1", listening["port"]), 10) as client:
+            assert client.recv(100) == b"220 gw.example ESMTP\r\n"
+            process.send_signal(signal.SIGTERM)
+            assert client.recv(100) == b"421 4.3.2 Shutting down; try again\r\n"
+        out, err = process.communicate(timeout=20)
+        assert [json.loads(line)["event"] for line in out.splitlines()][-1] == "stopped"
+        assert err == ""
+        assert process.returncode == 0
+
+
+WRONG = {
+    "missing": ({"GATEWAY_ACCOUNTS_TABLE": ""}, 2, "smtp_gateway: GATEWAY_ACCOUNTS_TABLE is not set\n"),
+    "bad number": (
+        {"GATEWAY_MAX_SIZE": "lots"},
+        2,
+        "smtp_gateway: GATEWAY_MAX_SIZE='lots' is not a whole number of at least 65536\n",
+    ),
+    "no such file": (
+        {"GATEWAY_CERT_FILE": "nowhere.pem"},
+        2,
+        "smtp_gateway: GATEWAY_CERT_FILE='nowhere.pem' cannot be read: No such file or directory\n",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "code", "line"), WRONG.values(), ids=WRONG)
+def test_a_wrong_setting_is_one_line(changes: dict[str, str], code: int, line: str) -> None:
+    with start(**changes) as process:
+        assert process.communicate(timeout=20) == ("", line)
+        assert process.returncode == code
+
+
+def test_a_taken_port_is_one_line() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with start(GATEWAY_TLS_LISTEN=f"127.0.0.1:{port}") as process:
+            out, err = process.communicate(timeout=20)
+    assert out == ""
+    why = "cannot be listened on: Address already in use"
+    assert err == f"smtp_gateway: GATEWAY_TLS_LISTEN: port {port} of 127.0.0.1 {why}\n"
+    assert process.returncode == 1

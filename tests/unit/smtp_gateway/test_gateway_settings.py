@@ -1,0 +1,63 @@
+import pytest
+
+from relay.settings import SettingsError
+from smtp_gateway.settings import Endpoint, Settings
+
+GOOD = {
+    "GATEWAY_HOST_NAME": "SMTP.example.com",
+    "GATEWAY_LISTEN": "127.0.0.1:2587",
+    "GATEWAY_TLS_LISTEN": "[::1]:0",
+    "GATEWAY_CERT_FILE": "cert.pem",
+    "GATEWAY_KEY_FILE": "key.pem",
+    "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:5000/123456789012/validate",
+    "GATEWAY_ACCOUNTS_TABLE": "accounts",
+    "GATEWAY_CONTENT_BUCKET": "content",
+    "AWS_REGION": "eu-north-1",
+}
+
+
+def test_good() -> None:
+    settings = Settings.from_environment(GOOD)
+    assert settings.host_name == "smtp.example.com"
+    assert settings.listen == Endpoint("127.0.0.1", 2587, "GATEWAY_LISTEN")
+    assert settings.tls_listen == Endpoint("::1", 0, "GATEWAY_TLS_LISTEN")
+    assert (settings.max_size, settings.max_connections) == (41_943_040, 1000)
+    assert settings.endpoint_url is None
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_missing_variable_is_named(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{name} is not set$"):
+        Settings.from_environment({**GOOD, name: ""})
+
+
+BAD = [
+    ("GATEWAY_HOST_NAME", "smtp example"),
+    ("GATEWAY_LISTEN", "2587"),
+    ("GATEWAY_LISTEN", "localhost:2587"),
+    ("GATEWAY_LISTEN", "127.0.0.1:65536"),
+    ("GATEWAY_LISTEN", "127.0.0.1:-1"),
+    ("GATEWAY_LISTEN", "::1:25"),
+    ("GATEWAY_LISTEN", "[127.0.0.1:25"),
+    ("GATEWAY_TLS_LISTEN", "127.0.0.1:x"),
+    ("GATEWAY_VALIDATE_QUEUE_URL", "validate"),
+    ("GATEWAY_MAX_SIZE", "40MB"),
+    ("GATEWAY_MAX_SIZE", "1000"),
+    ("GATEWAY_MAX_SIZE", "-1"),
+    ("GATEWAY_MAX_CONNECTIONS", "0"),
+    ("AWS_ENDPOINT_URL", "127.0.0.1:5000"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_wrong_value_is_named_in_one_line(name: str, value: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({**GOOD, name: value})
+    assert str(caught.value).startswith(f"{name}={value!r} is not ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_value_over_several_lines_is_shown_in_one() -> None:
+    with pytest.raises(SettingsError) as caught:
+        Settings.from_environment({**GOOD, "GATEWAY_LISTEN": "a\nb"})
+    assert "\n" not in str(caught.value)

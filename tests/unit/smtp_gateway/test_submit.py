@@ -1,0 +1,132 @@
+import asyncio
+import json
+import os
+from dataclasses import replace
+
+import pytest
+
+from relay import encoding
+from relay.encoding import decode_submission
+from relay.errors import PermanentError, TemporaryError
+from relay.submission import Inline, Stored
+from smtp_gateway import replies
+from smtp_gateway.log import Log
+from smtp_gateway.replies import Reply
+from smtp_gateway.session import Message
+from smtp_gateway.submit import Peer, Submit
+from tests.fakes import FakeClock, FakeContent, FakeQueue
+
+CONTENT = b"Date: x\r\nMessage-ID: y\r\nFrom: a\r\n\r\nsecret words\r\n"
+MESSAGE = Message("jo@example.com", "app.example", "jo@example.com", ("a@b.example",), CONTENT, False, False)
+PEER = Peer("192.0.2.1", "TLSv1.3")
+
+
+class Place:
+    def __init__(self) -> None:
+        self.queue = FakeQueue()
+        self.store = FakeContent()
+        self.lines: list[str] = []
+        clock = FakeClock()
+        log = Log(clock, self.lines.append)
+        self.submit = Submit(self.queue, self.store, clock, log, "gw.example", patience=0.05)
+
+    def __call__(self, message: Message = MESSAGE) -> Reply:
+        return asyncio.run(self.submit(message, PEER))
+
+    @property
+    def event(self) -> dict[str, object]:
+        (line,) = self.lines
+        assert "secret" not in line
+        event: dict[str, object] = json.loads(line)
+        return event
+
+
+def test_small_content_goes_inline() -> None:
+    place = Place()
+    reply = place(replace(MESSAGE, smtputf8=True))
+    submission = decode_submission(place.queue.bodies[0])
+    assert reply == replies.queued(submission.id)
+    assert isinstance(submission.content, Inline)
+    assert submission.content.data.endswith(CONTENT)
+    assert (submission.account, submission.mail_from) == ("jo@example.com", "jo@example.com")
+    assert (submission.attempt, submission.due, submission.received) == (1, 0.0, 1_800_000_000.0)
+    assert (submission.eightbit, submission.smtputf8) == (False, True)
+    assert not place.store.items
+    assert place.event["event"] == "submitted"
+
+
+@pytest.mark.parametrize("size", [300_000, 3_000_000])
+def test_large_content_is_stored_first(size: int) -> None:
+    place = Place()
+    reply = place(replace(MESSAGE, content=CONTENT + os.urandom(size // 2).hex().encode() + b"\r\n"))
+    submission = decode_submission(place.queue.bodies[0])
+    assert reply == replies.queued(submission.id)
+    assert isinstance(submission.content, Stored)
+    stored = place.store.items[submission.content.key]
+    assert submission.content.size == len(stored)
+    assert place.event["size"] == len(stored)
+
+
+def test_undeclared_8_bit_content_is_declared() -> None:
+    place = Place()
+    place(replace(MESSAGE, content=CONTENT + b"\xf6\r\n"))
+    assert decode_submission(place.queue.bodies[0]).eightbit
+
+
+def test_a_thousand_recipients_fit() -> None:
+    recipients = tuple(f"{number:04}{'x' * 60}@{'y' * 60}.{'z' * 60}.{'z' * 60}.example" for number in range(1000))
+    place = Place()
+    reply = place(replace(MESSAGE, recipients=recipients, content=CONTENT + b"a" * 100_000 + b"\r\n"))
+    assert reply.code == 250
+    assert decode_submission(place.queue.bodies[0]).rcpt_to == recipients
+
+
+FAILURES = [TemporaryError("away"), PermanentError("not legal"), TimeoutError()]
+
+
+@pytest.mark.parametrize("error", FAILURES, ids=repr)
+def test_a_queue_that_fails_is_451(error: TemporaryError) -> None:
+    place = Place()
+    place.queue.fail_next(error)
+    assert place() is replies.NOT_STORED
+    assert not place.queue.sent
+    assert place.event["event"] == "not_stored"
+
+
+def test_a_store_that_fails_is_451_and_nothing_is_queued() -> None:
+    place = Place()
+    place.store.fail_next(TemporaryError("away"))
+    assert place(replace(MESSAGE, content=CONTENT + os.urandom(400_000).hex().encode() + b"\r\n")) is replies.NOT_STORED
+    assert not place.queue.sent
+
+
+def test_a_queue_that_does_not_answer_is_451(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(body: str, *, group: str, delay: float = 0.0) -> None:
+        await asyncio.Event().wait()
+
+    place = Place()
+    monkeypatch.setattr(place.queue, "send", never)
+    assert place() is replies.NOT_STORED
+    assert place.event["error"] == "TimeoutError"
+
+
+def test_a_bug_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection makes it 451 (test_server)."""
+    monkeypatch.setattr(encoding, "encode_submission", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        Place()()
+
+
+@pytest.mark.parametrize(
+    ("content", "start"),
+    [
+        (b"DKIM-Signature: h=bcc\r\nBcc: x\r\n\r\n", b"554 5.6.0 Message refused: its DKIM signature covers Bcc"),
+        (b"no colon\r\n\r\n", b"554 5.6.0 Message refused: line 1 of the header"),
+        (b"Received: x\r\n" * 51 + b"\r\n", b"554 5.4.6 "),
+    ],
+)
+def test_what_is_wrong_with_the_message_is_5xx(content: bytes, start: bytes) -> None:
+    place = Place()
+    assert place(replace(MESSAGE, content=content)).wire.startswith(start)
+    assert not place.queue.sent
+    assert place.event["event"] == "refused"
