@@ -4,6 +4,7 @@ import asyncio
 import importlib.util
 import io
 import json
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def app() -> Any:
 class World:
     def __init__(self, app: Any) -> None:
         self.accounts, self.sms, self.log = FakeAccounts(), FakeSms(), io.StringIO()
-        logger = Logger(service=f"test-{id(self)}", stream=self.log)
+        logger = Logger(service=f"test-{uuid.uuid4()}", stream=self.log)
         self._handler = app.AccountsHandler(
             SETTINGS, accounts=self.accounts, sms=self.sms, clock=FakeClock(7.0), logger=logger
         )
