@@ -75,7 +75,7 @@ class _Invocation:
 
 
 class Worker:
-    """One process of a function."""
+    """One process of a function. gone: set once it has ended."""
 
     def __init__(self, function: Function, number: int, spawner: Spawner) -> None:
         self.function = function
@@ -83,6 +83,7 @@ class Worker:
         self._work: queue.Queue[_Invocation | None] = queue.Queue()
         self._current: _Invocation | None = None
         self._ready = threading.Event()
+        self.gone = threading.Event()
         self._failure: Result | None = None
         self._server = _serve(_runtime_handler(self))
         environment = {
@@ -158,6 +159,7 @@ class Worker:
         status = self.child.process.wait()
         words = f"signal: {-status}" if status < 0 else f"exit status {status}"
         self._fail(Result.error("Runtime.ExitError", f"Runtime exited with error: {words}"))
+        self.gone.set()
         self._work.put(None)  # frees the handler that waits for work
         self._server.shutdown()
         self._server.server_close()

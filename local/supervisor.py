@@ -8,6 +8,7 @@ neighbour folder, `<state>-files/logs`.
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import shutil
 import signal
@@ -123,6 +124,7 @@ class System:
         self._clear_files()
         self._exit.callback(self.state_file.unlink, missing_ok=True)
         spawner = Spawner(self.logs)
+        self._exit.callback(_log_to(self.logs / "local.log"))
         self._exit.callback(spawner.close)
         host_name = parameters["HostName"]
         authority = Authority(self.files / "tls")
@@ -295,6 +297,21 @@ def _refuse_second(state_file: Path) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         return  # none, or one that was killed
     raise StartError(f"--state {state_file}: a system that it describes is running; stop it, or give another file")
+
+
+def _log_to(path: Path) -> Callable[[], None]:
+    """What our own threads log goes to `path`; returns what ends that."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("local")
+    logger.addHandler(handler)
+    logger.propagate = False
+
+    def close() -> None:
+        logger.removeHandler(handler)
+        handler.close()
+
+    return close
 
 
 class _Stopped(BaseException):

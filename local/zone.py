@@ -25,7 +25,6 @@ import dns.rdataset
 import dns.rdatatype
 import dns.rrset
 import dns.tokenizer
-import dns.zone
 import dns.zonefile
 
 DEFAULT_TTL: Final = 60
@@ -75,17 +74,53 @@ class Zone:
     @classmethod
     def parse(cls, text: str, filename: str) -> "Zone":
         """`filename` is for the error's text alone."""
-        zone = dns.zone.Zone(dns.name.root, dns.rdataclass.IN, relativize=False)
-        tokenizer = dns.tokenizer.Tokenizer(text, filename)
-        try:
-            with zone.writer(True) as transaction:
-                dns.zonefile.Reader(tokenizer, dns.rdataclass.IN, transaction, default_ttl=DEFAULT_TTL).read()
-        except dns.exception.SyntaxError as error:
-            raise ZoneError(str(error)) from error  # it has file and line already
-        except (dns.exception.DNSException, ValueError) as error:
-            line = tokenizer.where()[1]
-            raise ZoneError(f"{filename}:{line}: {error or type(error).__name__}") from error
-        return cls({name.canonicalize(): node for name, node in zone.nodes.items()})
+        nodes = _Nodes()
+        if (wrong := _read(text, nodes)) is None:
+            return cls(nodes.found)
+        message, line = wrong
+        lines = text.splitlines(keepends=True)
+        # dnspython may be past the line's end when it finds the error: go back to where the record starts.
+        while line > 1 and _read("".join(lines[: line - 1]), _Nodes()) is not None:
+            line -= 1
+        raise ZoneError(f"{filename}:{line}: {message}")
+
+
+def _read(text: str, nodes: "_Nodes") -> tuple[str, int] | None:
+    """None if `text` is a master file; otherwise what is wrong with it and, about, in which line."""
+    tokenizer = dns.tokenizer.Tokenizer(text, "")
+    reader = dns.zonefile.Reader(tokenizer, dns.rdataclass.IN, nodes, default_ttl=DEFAULT_TTL)  # type: ignore[arg-type]
+    try:
+        reader.read()
+    except (dns.exception.DNSException, ValueError) as error:
+        line = tokenizer.where()[1]
+        return str(error).removeprefix(f":{line}: ") or type(error).__name__, line
+    return None
+
+
+class _Nodes:
+    """What dnspython's reader of master files puts its records into. Its own take one zone's only: no SOA
+    but at the origin."""
+
+    def __init__(self) -> None:
+        self.found: dict[dns.name.Name, dns.node.Node] = {}
+        self.manager = self
+
+    def origin_information(self) -> tuple[dns.name.Name, bool, dns.name.Name]:
+        return dns.name.root, False, dns.name.root
+
+    def add(self, name: dns.name.Name, ttl: int, rdata: dns.rdata.Rdata) -> None:
+        name = name.canonicalize()
+        node = self.found.setdefault(name, _empty())
+        kinds = {rdataset.rdtype for rdataset in node.rdatasets} | {rdata.rdtype}
+        if dns.rdatatype.CNAME in kinds and len(kinds) > 1:  # RFC 1034 §3.6.2
+            raise ValueError(f"{name} has a CNAME and other data")
+        node.find_rdataset(rdata.rdclass, rdata.rdtype, rdata.covers(), create=True).add(rdata, ttl)
+
+    def check_put_rdataset(self, _check: object) -> None:
+        """`add` checks."""
+
+    def _set_origin(self, _origin: dns.name.Name | None) -> None:
+        """For $ORIGIN: the reader keeps it itself."""
 
 
 def _and_ancestors(name: dns.name.Name) -> list[dns.name.Name]:
