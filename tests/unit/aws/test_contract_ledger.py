@@ -161,6 +161,17 @@ def test_a_final_delivery_is_finished_for_everybody(run: Run) -> None:
     run(test)
 
 
+def test_of_two_outcomes_of_a_recipient_the_last_counts(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        await claim(ledger)
+        await ledger.settle(KEY, owner="me", outcomes=(outcome(state=State.DEFERRED), outcome()), final=True)
+        got = await claim(ledger, owner="you")
+        assert isinstance(got, Finished)
+        assert got.entry.outcomes == {"a@example.net": outcome()}
+
+    run(test)
+
+
 def test_a_full_delivery_settles_at_once(run: Run) -> None:
     many = tuple(outcome(f"user{number}@example.net") for number in range(100))
 

@@ -92,9 +92,10 @@ class DynamoLedger:
     async def settle(self, key: DeliveryKey, *, owner: str, outcomes: tuple[Outcome, ...], final: bool) -> None:
         if not outcomes and not final:
             return
-        sets = [f"#outcomes.#r{number_} = :r{number_}" for number_ in range(len(outcomes))]
-        names = {f"#r{number_}": outcome.recipient for number_, outcome in enumerate(outcomes)}
-        values = {f":r{number_}": text(_dump(outcome)) for number_, outcome in enumerate(outcomes)}
+        last = {outcome.recipient: outcome for outcome in outcomes}  # no path may be set twice
+        sets = [f"#outcomes.#r{index} = :r{index}" for index in range(len(last))]
+        names = {f"#r{index}": recipient for index, recipient in enumerate(last)}
+        values = {f":r{index}": text(_dump(outcome)) for index, outcome in enumerate(last.values())}
         values |= {":owner": text(owner), ":no": flag(False)}
         if final:  # the owner stays, so that this write sent twice knows itself
             sets += ["#final = :yes", "#claimed_until = :zero"]
