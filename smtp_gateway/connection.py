@@ -225,9 +225,11 @@ class Connection(asyncio.Protocol):
 
     def _send(self, reply: bytes) -> None:
         tls = self._tls
+        if not reply or self._transport.is_closing():
+            return
         if not tls:
             self._transport.write(reply)
-        elif tls.ready and reply:  # in mid-handshake there is no way to say it
+        elif tls.ready:  # in mid-handshake there is no way to say it
             tls.send(reply)
             self._transport.write(tls.outgoing())
 
@@ -243,6 +245,8 @@ class Connection(asyncio.Protocol):
         we end our side, and wait a little for the client to end its."""
         if why != "quit":
             self._site.log.cut_off(account=self._session.account, peer=self._peer.ip, why=why)
+        if self._transport.is_closing():
+            return
         if self._timer:
             self._timer.cancel()
         if self._tls and self._tls.ready:
