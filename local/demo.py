@@ -5,6 +5,7 @@ import email
 import email.policy
 import json
 import re
+import signal
 import sys
 import time
 import urllib.request
@@ -86,6 +87,7 @@ class Sunk:
 
 def run(out: TextIO) -> int:
     """The exit code; what is wrong goes to standard error, a line each."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped on the way out
     try:
         FOLDER.mkdir(parents=True, exist_ok=True)
         zone = FOLDER / "demo.zone"

@@ -133,7 +133,7 @@ def test_a_refusal_names_the_record_to_publish_unbroken() -> None:
   And 1 more problem.
 
 It was meant for:
-    nobody@there.example
+  nobody@there.example
 """
         in text
     )

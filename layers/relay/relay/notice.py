@@ -110,16 +110,14 @@ def _words(report: Report, failed: tuple[Outcome, ...], host_name: str, header: 
     if subject := _original_subject(header):
         about.append(f"    Subject:  {subject}")
     about += [f"    Accepted: {_date(report.received)}", f"    Id:       {report.id}"]
-    alike: dict[tuple[State, str, int, str, str], list[str]] = {}
+    alike: dict[tuple[State, str, int, str, str], list[Outcome]] = {}
     for each in failed:
-        alike.setdefault((each.state, each.remote, each.code, each.enhanced, each.text), []).append(each.recipient)
-    first_of = {each.recipient: each for each in reversed(failed)}
-    groups = [(first_of[recipients[0]], recipients) for recipients in alike.values()]
+        alike.setdefault((each.state, each.remote, each.code, each.enhanced, each.text), []).append(each)
     if report.stage == "validate":
         lines = [f"The mail relay {host_name} refused this message; nobody got it.", "", *about]
-        for outcome, recipients in groups:
-            lines += ["", "Why:", *_refusal(clean(outcome.text, MAX_REASON)), "", "It was meant for:"]
-            lines += [f"    {recipient}" for recipient in recipients]
+        for group in alike.values():
+            lines += ["", "Why:", *_refusal(clean(group[0].text, MAX_REASON)), "", "It was meant for:"]
+            lines += [f"  {each.recipient}" for each in group]
         lines += ["", "Once that is put right, send the message again."]
     else:
         lines = [
@@ -127,8 +125,8 @@ def _words(report: Report, failed: tuple[Outcome, ...], host_name: str, header: 
             "recipients below, and has given up.",
         ]
         lines += ["", *about]
-        for outcome, recipients in groups:
-            lines += ["", *(f"{recipient}" for recipient in recipients), *_reason(outcome)]
+        for group in alike.values():
+            lines += ["", *(each.recipient for each in group), *_reason(group[0])]
     return _CRLF.join([*lines, ""])
 
 
