@@ -141,15 +141,16 @@ class Poller:
     def _gather(self) -> list[Message]:
         """A batch: full, as large as an event may be, or all that came within the window."""
         batch, self._carried = self._carried, []
-        size = _size(batch)
+        size, more = _size(batch), False
         deadline = time.monotonic() + self._mapping.window
         while not self._stopped.is_set():
             room = self._mapping.batch_size - len(batch)
             remaining = deadline - time.monotonic()
-            if room <= 0 or (batch and remaining <= 0):
+            if room <= 0 or (batch and remaining <= 0 and not more):
                 break
-            wait = POLL_SECONDS if not batch else int(min(remaining, POLL_SECONDS))
+            wait = POLL_SECONDS if not batch else max(0, int(min(remaining, POLL_SECONDS)))
             received = self._receive(min(room, RECEIVE), wait)
+            more = len(received) == RECEIVE  # there may be: a batch costs less than its messages one by one
             if received and not batch:
                 deadline = time.monotonic() + self._mapping.window
             batch += received

@@ -16,6 +16,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import urllib.parse
 from collections.abc import Callable, Iterable
 from typing import Any, Final
@@ -204,10 +205,12 @@ def handler_class() -> type:
             def start_response(status: str, headers: list[tuple[str, str]], _error: Any = None) -> Any:
                 started[:] = [(status, headers)]
 
-            chunks = self.server.app(environ, start_response)
-            body = b"".join(chunks)
-            if hasattr(chunks, "close"):
-                chunks.close()
+            try:
+                body = _run(self.server.app, environ, start_response)
+            except Exception:  # noqa: BLE001 - a bug of moto's is an answer, too
+                traceback.print_exc()
+                started[:] = [("500 Internal Server Error", [])]
+                body = b""
             self._answer(*started[0], body, head=environ["REQUEST_METHOD"] == "HEAD")
 
         def _answer(self, status: str, headers: list[tuple[str, str]], body: bytes, *, head: bool) -> None:
@@ -230,6 +233,15 @@ def handler_class() -> type:
             """A line for each request would be most of the log."""
 
     return Handler
+
+
+def _run(application: Any, environ: Environ, start_response: Any) -> bytes:
+    chunks = application(environ, start_response)
+    try:
+        return b"".join(chunks)
+    finally:
+        if hasattr(chunks, "close"):
+            chunks.close()
 
 
 def main(arguments: list[str]) -> int:

@@ -102,7 +102,9 @@ def parameters_of(template: Mapping[str, Any], overrides: Mapping[str, str]) -> 
     return values
 
 
-def deploy(aws: Aws, template: dict[str, Any], overrides: Mapping[str, str], root: Path = ROOT) -> Stack:
+def deploy(
+    aws: Aws, template: dict[str, Any], overrides: Mapping[str, str], root: Path = ROOT, name: str = STACK_NAME
+) -> Stack:
     """Create the stack of a parsed template, whose CodeUri are relative to `root`; returns it unchecked.
 
     `template` is changed.
@@ -112,10 +114,10 @@ def deploy(aws: Aws, template: dict[str, Any], overrides: Mapping[str, str], roo
     try:
         folders = _upload_code(aws, template, root)
         translated = _translate(template, parameters, aws.region)
-        resources = _create(aws, translated, parameters)
+        resources = _create(aws, name, translated, parameters)
     except (ClientError, BotoCoreError) as error:
         raise StartError(f"the stack can't be created at {aws.endpoint}: {error}") from error
-    return Stack(STACK_NAME, resources, translated, parameters, folders)
+    return Stack(name, resources, translated, parameters, folders)
 
 
 def _upload_code(aws: Aws, template: dict[str, Any], root: Path) -> dict[str, Path]:
@@ -182,20 +184,20 @@ def _translate(template: dict[str, Any], parameters: Mapping[str, str], region: 
     return translated
 
 
-def _create(aws: Aws, template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
+def _create(aws: Aws, name: str, template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
     cloudformation = aws.client("cloudformation")
     cloudformation.create_stack(
-        StackName=STACK_NAME,
+        StackName=name,
         TemplateBody=json.dumps(template),
-        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_NAMED_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
     waiter = cloudformation.get_waiter("stack_create_complete")
     try:
-        waiter.wait(StackName=STACK_NAME, WaiterConfig={"Delay": 1, "MaxAttempts": CREATE_SECONDS})
+        waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": CREATE_SECONDS})
     except BotoCoreError as error:
-        raise StartError(f"the stack was not created: {_reasons(cloudformation) or error}") from error
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=STACK_NAME)
+        raise StartError(f"the stack was not created: {_reasons(cloudformation, name) or error}") from error
+    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
     return {
         resource["LogicalResourceId"]: resource.get("PhysicalResourceId", "")
         for page in pages
@@ -203,8 +205,8 @@ def _create(aws: Aws, template: dict[str, Any], parameters: Mapping[str, str]) -
     }
 
 
-def _reasons(cloudformation: Any) -> str:
-    events = cloudformation.describe_stack_events(StackName=STACK_NAME)["StackEvents"]
+def _reasons(cloudformation: Any, name: str) -> str:
+    events = cloudformation.describe_stack_events(StackName=name)["StackEvents"]
     return "; ".join(
         f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason', 'no reason given')}"
         for event in events

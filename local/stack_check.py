@@ -63,13 +63,14 @@ def gaps(aws: Aws, stack: Stack) -> list[str]:
         type_ = resource["Type"]
         if type_ in DECLARED_ONLY_TYPES:
             continue
-        if logical not in stack.resources:
-            if "Condition" not in resource:  # a condition that is false leaves it out
-                found.append(f"{logical}: was not created")
-            continue
+        if logical not in stack.resources and "Condition" in resource:
+            continue  # a condition that is false leaves it out
         lookup = LOOKUPS.get(type_)
         if lookup is None:
             found.append(f"{logical}: {type_} is neither looked up nor declared-only (local/stack_check.py)")
+            continue
+        if logical not in stack.resources:
+            found.append(f"{logical}: was not created")
             continue
         try:
             actual = lookup(aws, stack.resources[logical] or logical)

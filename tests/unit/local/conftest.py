@@ -24,13 +24,5 @@ def aws(spawner: Spawner) -> Aws:
 
 
 @pytest.fixture
-def fresh_aws(spawner: Spawner) -> Iterator[Aws]:
-    """A moto of one's own: for stacks."""
-    child = spawner.python("moto-fresh", ["-m", "local.moto_server"], base_environment(), cwd=ROOT)
-    yield Aws(f"http://127.0.0.1:{child.ready()['port']}", REGION)
-    child.kill()
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path
