@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Final
 
 LEAST_TIMEOUT: Final = 20.0  # seconds for an invocation: the worker and the stages keep 15 s in reserve
-LEAST_TIMEOUTS: Final[Mapping[str, float]] = {"DeliverFunction": 12.0}  # it divides its reserves by N, too
+LEAST_TIMEOUTS: Final[Mapping[str, float]] = {"DeliverFunction": 14.0}  # it divides its reserves by N, too
 LEAST_VISIBILITY: Final = 25.0
 
 

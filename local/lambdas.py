@@ -103,7 +103,7 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._failure is None
+        return self._failure is None and self.child.running
 
     def wait_ready(self) -> None:
         """Until it asks for work (or has failed)."""

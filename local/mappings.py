@@ -213,6 +213,8 @@ class Poller:
             try:
                 self._sqs.delete_message_batch(QueueUrl=self._mapping.queue_url, Entries=entries)
             except Exception as error:  # noqa: BLE001 - whatever it is, try again
+                if self._stopped.is_set():
+                    return
                 logger.warning("%s: delete: %s", self._mapping.function, error)
                 self._stopped.wait(PAUSE_SECONDS)
             else:

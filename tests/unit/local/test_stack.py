@@ -65,7 +65,7 @@ def test_functions_run_with_the_stack_s_environment(deployed: tuple[Aws, Stack])
     found = {function.title: function for function in functions(aws, stack, 60)}
     deliver = found["DeliverFunction"]
     assert deliver.folder.name == "deliver"
-    assert deliver.timeout == 12
+    assert deliver.timeout == 14
     assert deliver.environment["RELAY_SMTP_PORT"] == "2525"
     assert deliver.environment["RELAY_DELIVER_QUEUE_URL"] == stack.resources["DeliverQueue"]
     assert deliver.environment["AWS_ENDPOINT_URL"] == aws.endpoint
