@@ -49,7 +49,7 @@ def _function(aws: Aws, stack: Stack, title: str, name: str, speed: float) -> Fu
         title=title,
         handler=configuration["Handler"],
         folder=folder,
-        timeout=clocks.timeout(title, configuration["Timeout"], speed),
+        timeout=clocks.timeout(configuration["Timeout"], speed),
         environment=environment,
         arn=configuration["FunctionArn"],
     )

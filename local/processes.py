@@ -33,6 +33,12 @@ class Child:
 
     @property
     def running(self) -> bool:
+        if self.process.returncode is None and hasattr(os, "waitid"):
+            # poll() says "running" as long as another thread is in wait().
+            try:
+                return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            except ChildProcessError:
+                return False  # waited for already
         return self.process.poll() is None
 
     def lines(self) -> list[str]:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from relay.header import MAX_ADDRESSES, MAX_FIELDS, MAX_HEADER, HeaderError, read_header
 
 

@@ -9,7 +9,6 @@ import json
 import math
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any, Final, TypeVar
 
 from relay.errors import PermanentError
@@ -72,7 +71,7 @@ def decode_report(body: str) -> Report:
 
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
     """As JSON types; also how the ledger keeps it."""
-    return asdict(outcome)
+    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
 
 
 def decode_outcome(fields: dict[str, Any]) -> Outcome:

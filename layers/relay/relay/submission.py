@@ -35,7 +35,7 @@ class Submission:
     mail_from: envelope sender `local@a-label-domain`, "" for the null reverse-path.
     rcpt_to: envelope recipients, same form, in the order given, without repeats.
     received: when it was accepted, epoch seconds. content: with our trace header on top.
-    eightbit / smtputf8: BODY=8BITMIME / SMTPUTF8 were given at MAIL.
+    eightbit: BODY=8BITMIME was given at MAIL, or the content has octets over 127. smtputf8: SMTPUTF8 was given.
     attempt: 1 for the first try at validation; due: not before this time, epoch seconds.
     """
 
