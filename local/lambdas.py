@@ -284,6 +284,10 @@ class LambdaService:
         """KeyError for a function that isn't there."""
         return self._pools[name].invoke(payload)
 
+    def workers(self, name: str) -> list[Worker]:
+        """A function's workers that run."""
+        return self._pools[name].workers()
+
     def pids(self) -> dict[str, int]:
         """{"DeliverFunction/1": process id} of all workers that run."""
         return {worker.title: worker.child.pid for pool in self._pools.values() for worker in pool.workers()}

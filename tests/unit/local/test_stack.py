@@ -57,7 +57,7 @@ def test_mappings_are_disabled_and_read_from_the_stack(deployed: tuple[Aws, Stac
     deliver = found[stack.resources["DeliverQueue"]]
     assert deliver.function == stack.resources["DeliverFunction"]
     assert (deliver.batch_size, deliver.window, deliver.visibility, deliver.report_failures) == (100, 1, 1800, True)
-    assert {each.visibility for each in mappings(aws, stack, 300)} == {25}
+    assert {each.visibility for each in mappings(aws, stack, 300)} == {28}
 
 
 def test_functions_run_with_the_stack_s_environment(deployed: tuple[Aws, Stack]) -> None:
@@ -65,7 +65,7 @@ def test_functions_run_with_the_stack_s_environment(deployed: tuple[Aws, Stack])
     found = {function.title: function for function in functions(aws, stack, 60)}
     deliver = found["DeliverFunction"]
     assert deliver.folder.name == "deliver"
-    assert deliver.timeout == 14
+    assert deliver.timeout == 20
     assert deliver.environment["RELAY_SMTP_PORT"] == "2525"
     assert deliver.environment["RELAY_DELIVER_QUEUE_URL"] == stack.resources["DeliverQueue"]
     assert deliver.environment["AWS_ENDPOINT_URL"] == aws.endpoint

@@ -111,11 +111,12 @@ def test_the_zone_file_comes_before_the_defaults(system: System, name: str, rdty
 
 def test_a_worker_that_dies_is_replaced_in_the_state_file(system: System) -> None:
     before = system.state["pids"]["AccountsFunction/1"]
+    service, name = system._running.functions, system.state["functions"]["AccountsFunction"]
+    assert service
+    (worker,) = service.workers(name)
     os.kill(before, signal.SIGKILL)
-    wait_until_gone([before])
-    assert system._running.functions
-    name = system.state["functions"]["AccountsFunction"]
-    assert system._running.functions.invoke(name, b'{"action": "list"}').ok
+    worker.gone.wait(20)
+    assert service.invoke(name, b'{"action": "list"}').ok
     pids = json.loads(system.state_file.read_text())["pids"]
     assert before not in pids.values()
     assert "AccountsFunction/2" in pids
