@@ -31,7 +31,7 @@ up: setup ## the same system, kept running until Ctrl-C
 	@$(BIN)/mailrelay local
 
 test: setup ## all tests
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n 3 --dist loadfile
 
 test-pythons: ## the unit tests under every supported Python that this machine has
 	@bash tests/pythons.sh
