@@ -8,7 +8,7 @@ from relay import encoding
 from relay.errors import PermanentError, TemporaryError
 from relay.ids import new_id
 from relay.ports import Clock, ContentStore, Queue
-from relay.submission import Content, Inline, Stored, Submission
+from relay.submission import Content, Inline, Stored, Submission, content_key
 from smtp_gateway import replies
 from smtp_gateway.log import Log
 from smtp_gateway.message import LoopError, Trace, prepare
@@ -79,5 +79,6 @@ class Submit:
     async def _place(self, id: str, content: bytes) -> Content:
         if len(content) <= NEVER_INLINE and encoding.fits_inline(content):
             return Inline(content)
-        await self._store.put(id, content)
-        return Stored(id, len(content))
+        key = content_key(id)
+        await self._store.put(key, content)
+        return Stored(key, len(content))

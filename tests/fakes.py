@@ -151,6 +151,22 @@ class FakeLedger(Failing):
         refused = LedgerEntry(key, attempt, final=True, outcomes={each.recipient: each for each in outcomes})
         return self.items.setdefault(key, refused)
 
+    async def of_id(self, id: str) -> tuple[LedgerEntry, ...]:
+        self._maybe_fail()
+        return tuple(self.items[key] for key in sorted(self.items) if key.id == id)
+
+    async def cancel(self, read: LedgerEntry, *, owner: str, now: float, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
+        self._maybe_fail()
+        entry = self.items.get(read.key)
+        if entry is None:
+            raise PermanentError("there is no such delivery")
+        as_read = (entry.attempt, entry.owner) == (read.attempt, read.owner)
+        if as_read and not entry.final and entry.claimed_until <= now:
+            known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
+            entry = replace(entry, owner=owner, claimed_until=0.0, final=True, outcomes=known)
+            self.items[read.key] = entry
+        return entry
+
 
 class FakeMessages(Failing):
     """ports.Messages; `rows` as they are kept, one for each recipient, stage and attempt."""

@@ -41,7 +41,7 @@ from relay.ports import (
     Transport,
 )
 from relay.retry import RetryPolicy, hop
-from relay.submission import Delivery, Inline, Stored
+from relay.submission import Delivery, Inline, Stored, content_key
 
 SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became of it
 START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
@@ -211,7 +211,7 @@ class Deliver:
             case Stored() as stored:
                 return stored
             case Inline(data):
-                key = f"content/{delivery.id}"
+                key = content_key(delivery.id)
                 await self._content.put(key, data)
                 return Stored(key, len(data))
 

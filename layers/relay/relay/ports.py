@@ -157,6 +157,16 @@ class Ledger(Protocol):
         item exists already, nothing is changed. Returns the item as it is now."""
         ...
 
+    async def of_id(self, id: str) -> tuple[LedgerEntry, ...]:
+        """Every delivery of one message that was tried or refused, by domain and chunk."""
+        ...
+
+    async def cancel(self, read: LedgerEntry, *, owner: str, now: float, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
+        """Make `read` (from `of_id`) final with `outcomes` for its recipients that aren't, unless a claim lives or
+        the item has moved on since. Returns the item as it is now: it is ours if its owner is `owner`, which is
+        unique to this try. PermanentError if there is no such item."""
+        ...
+
 
 # --- sending -----------------------------------------------------------------------------------
 

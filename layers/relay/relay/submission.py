@@ -93,6 +93,11 @@ class DeliveryKey:
         return f"{self.domain}#{self.chunk}"
 
 
+def content_key(id: str) -> str:
+    """Where the content of the message `id` is in the content store, once it is there."""
+    return f"content/{id}"
+
+
 def recipients_by_part(rcpt_to: tuple[str, ...]) -> dict[tuple[str, int], tuple[str, ...]]:
     """Recipients grouped into deliveries: {(domain, chunk): recipients}.
 

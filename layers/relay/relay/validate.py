@@ -19,7 +19,16 @@ from relay.outcome import Outcome, Report, State
 from relay.ports import Clock, ContentStore, Ledger, LedgerEntry, Queue
 from relay.proof.verdict import Verdict, Verdicts, explain
 from relay.retry import RetryPolicy, hop
-from relay.submission import Content, Delivery, DeliveryKey, Inline, Stored, Submission, recipients_by_part
+from relay.submission import (
+    Content,
+    Delivery,
+    DeliveryKey,
+    Inline,
+    Stored,
+    Submission,
+    content_key,
+    recipients_by_part,
+)
 
 MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
 LARGE_AT_ONCE: Final = 3  # contents from the store in memory: 40 MB each, in 512 MB
@@ -225,7 +234,7 @@ class Validate:
         """Once: a run that comes again writes the same bytes under the same key."""
         match submission.content:
             case Inline(data):
-                stored = Stored(f"content/{submission.id}", len(data))
+                stored = Stored(content_key(submission.id), len(data))
                 await self._content.put(stored.key, data)
                 return stored
             case Stored() as stored:

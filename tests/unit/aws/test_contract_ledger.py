@@ -291,6 +291,83 @@ def test_a_delivery_that_began_is_not_refused(run: Run) -> None:
     run(test)
 
 
+def test_a_message_s_deliveries_by_part(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        assert await ledger.of_id(KEY.id) == ()
+        for each in (delivery(chunk=1), delivery(), delivery(id="018f-2")):
+            await ledger.claim(each, owner="me", now=NOW, until=UNTIL)
+        assert [entry.key for entry in await ledger.of_id(KEY.id)] == [KEY, delivery(chunk=1).key]
+
+    run(test)
+
+
+CANCELLED = outcome(state=State.CANCELLED, attempt=2)
+
+
+async def put_off(ledger: Ledger) -> LedgerEntry:
+    """The first attempt is over: one of two recipients got it, the other will be tried again."""
+    await claim(ledger)
+    got = (outcome(state=State.DEFERRED), outcome("b#c@example.net"))
+    await ledger.settle(KEY, owner="me", outcomes=got, final=False)
+    await ledger.advance(KEY, owner="me", attempt=2, due=NOW + 300)
+    (entry,) = await ledger.of_id(KEY.id)
+    return entry
+
+
+def test_cancel_ends_what_is_put_off(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        read = await put_off(ledger)
+        got = await ledger.cancel(read, owner="stop", now=NOW + 1, outcomes=(CANCELLED,))
+        assert (got.owner, got.final, got.claimed_until) == ("stop", True, 0)
+        assert got.outcomes == {"a@example.net": CANCELLED, "b#c@example.net": outcome("b#c@example.net")}
+        assert await ledger.of_id(KEY.id) == (got,)
+        assert await claim(ledger, attempt=2, owner="you", now=NOW + 301) == Finished(got)
+
+    run(test)
+
+
+def test_cancel_does_not_touch_a_living_claim(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        await put_off(ledger)
+        await claim(ledger, attempt=2, owner="you", now=NOW + 301)
+        (read,) = await ledger.of_id(KEY.id)
+        assert await ledger.cancel(read, owner="stop", now=NOW + 302, outcomes=(CANCELLED,)) == read
+        got = await ledger.cancel(read, owner="stop", now=read.claimed_until, outcomes=(CANCELLED,))
+        assert (got.owner, got.final) == ("stop", True)
+        with pytest.raises(PermanentError, match="claim lost"):
+            await ledger.settle(KEY, owner="you", outcomes=(outcome(),), final=True)
+
+    run(test)
+
+
+def test_cancel_does_not_touch_what_has_moved_on(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        read = await put_off(ledger)
+        await claim(ledger, attempt=2, owner="you", now=NOW + 301)
+        await ledger.advance(KEY, owner="you", attempt=3, due=NOW + 900)
+        got = await ledger.cancel(read, owner="stop", now=NOW + 400, outcomes=(CANCELLED,))
+        assert (got.attempt, got.owner, got.final) == (3, "", False)
+
+    run(test)
+
+
+def test_cancel_does_not_touch_what_is_final(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        read = await put_off(ledger)
+        first = await ledger.cancel(read, owner="stop", now=NOW + 1, outcomes=(CANCELLED,))
+        assert await ledger.cancel(first, owner="halt", now=NOW + 2, outcomes=(outcome(),)) == first
+
+    run(test)
+
+
+def test_cancel_of_nothing(run: Run) -> None:
+    async def test(ledger: Ledger) -> None:
+        with pytest.raises(PermanentError, match="no such delivery"):
+            await ledger.cancel(LedgerEntry(KEY, 1), owner="stop", now=NOW, outcomes=(CANCELLED,))
+
+    run(test)
+
+
 def test_one_of_many_at_once_wins(run: Run) -> None:
     async def test(ledger: Ledger) -> None:
         claims = await asyncio.gather(*(claim(ledger, owner=f"worker {number}") for number in range(8)))
@@ -335,6 +412,12 @@ def test_lost_answers_change_nothing(moto_endpoint: str) -> None:
         other = delivery(id=unique("id")).key
         client._pool = LosesAnswers(whole, 2)
         assert (await ledger.refuse(other, attempt=1, outcomes=(outcome(),))).key == other
+        client._pool = whole
+        third = delivery(id=unique("id"))
+        await ledger.claim(third, owner="me", now=NOW, until=NOW + 1)
+        (read,) = await ledger.of_id(third.id)
+        client._pool = LosesAnswers(whole, 2)
+        assert (await ledger.cancel(read, owner="stop", now=NOW + 2, outcomes=(CANCELLED,))).owner == "stop"
 
     with_client(moto_endpoint, test, backoff=0.0)
 

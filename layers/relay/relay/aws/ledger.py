@@ -4,6 +4,7 @@
     settle     one UpdateItem under our claim
     advance    one UpdateItem under our claim
     refuse     one PutItem if there is no item
+    cancel     one UpdateItem if the item is as it was read and no claim lives
 
       attempt 1 claimed        settled              attempt 2 queued   advanced
     ------|-----------------------|-----------------------|---------------|--------> time
@@ -29,6 +30,7 @@ from relay.aws.items import (
     get_texts,
     in_the_way,
     number,
+    pages,
     text,
     texts,
 )
@@ -51,6 +53,7 @@ NOT_LATER: Final = "#attempt <= :attempt"
 NO_LIVING_CLAIM: Final = "#claimed_until <= :now"
 OURS: Final = "#owner = :owner"
 CLAIMABLE: Final = f"{NO_ITEM} OR ({NOT_FINAL} AND {NOT_LATER} AND ({NO_LIVING_CLAIM} OR {OURS}))"
+AS_READ: Final = f"{NOT_FINAL} AND #attempt = :attempt AND {OURS} AND {NO_LIVING_CLAIM}"
 UNDER_OUR_CLAIM: Final = f"{OURS} AND {NOT_FINAL}"
 
 TAKE: Final = (
@@ -144,6 +147,42 @@ class DynamoLedger:
                 raise
             return entry_of(found)
         return entry
+
+    async def of_id(self, id: str) -> tuple[LedgerEntry, ...]:
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "#id = :id",
+            "ExpressionAttributeNames": {"#id": "id"},
+            "ExpressionAttributeValues": {":id": text(id)},
+        }
+        entries = [entry_of(item) async for item in pages(self._client, "Query", query)]
+        return tuple(sorted(entries, key=lambda entry: entry.key))
+
+    async def cancel(self, read: LedgerEntry, *, owner: str, now: float, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
+        sets = [f"#outcomes.#r{index} = :r{index}" for index in range(len(outcomes))]
+        names = {f"#r{index}": outcome.recipient for index, outcome in enumerate(outcomes)}
+        values = {f":r{index}": text(_dump(outcome)) for index, outcome in enumerate(outcomes)}
+        values |= {
+            ":attempt": number(read.attempt),
+            ":owner": text(read.owner),
+            ":new_owner": text(owner),
+            ":now": number(now),
+            ":no": flag(False),
+            ":yes": flag(True),
+            ":zero": number(0),
+        }
+        sets += ["#final = :yes", "#owner = :new_owner", "#claimed_until = :zero"]
+        plain = ("attempt", "final", "owner", "claimed_until", *(("outcomes",) if outcomes else ()))
+        try:
+            return entry_of(await self._update(read.key, "SET " + ", ".join(sets), AS_READ, plain, values, names))
+        except AwsError as error:
+            found = in_the_way(error)
+            if found is None:
+                raise
+            if not found:
+                raise PermanentError("there is no such delivery", f"{read.key.id} {read.key.part}") from error
+            return entry_of(found)  # ours, too, if the answer of our first write was lost
 
     async def _update(
         self,
