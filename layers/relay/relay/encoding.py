@@ -1,7 +1,8 @@
 """Queue messages: JSON with a version, content in base64, compressed only where that saves billed chunks.
 
 SQS takes only legal XML characters (AWS API reference, SendMessage), so bytes travel as base64 and
-JSON stays ASCII. `v` is the version; the previous one still decodes (there is none before 1).
+JSON stays ASCII. `v` is the version; the previous one still decodes (there is none before 1). A field that
+came later is optional: left out while it has its default, and so what was queued before it decodes.
 """
 
 import base64
@@ -13,13 +14,14 @@ from typing import Any, Final, TypeVar
 
 from relay.errors import PermanentError
 from relay.outcome import Outcome, Report, State
-from relay.submission import Content, Delivery, Inline, Stored, Submission
+from relay.submission import Content, Delivery, Dsn, Inline, Stored, Submission
 
 T = TypeVar("T")
 
 VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
+LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}}  # optional fields and their defaults
 ENVELOPE_ROOM: Final = 24_576  # what 100 recipients and the other fields may take of a message
 
 # Dollars per million requests (us-east-1, autumn 2026): where the two cross decides inline or stored.
@@ -71,7 +73,10 @@ def decode_report(body: str) -> Report:
 
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
     """As JSON types; also how the ledger keeps it."""
-    return {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
+    fields = {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
+    if not outcome.dsn:
+        del fields["dsn"]
+    return fields
 
 
 def decode_outcome(fields: dict[str, Any]) -> Outcome:
@@ -87,6 +92,7 @@ def decode_outcome(fields: dict[str, Any]) -> Outcome:
         remote=_text(fields.get("remote", "")),
         tls=_text(fields.get("tls", "")),
         next_due=_time(fields.get("next_due", 0.0)),
+        dsn=bool(fields.get("dsn", False)),
     )
 
 
@@ -96,7 +102,7 @@ def _fields(thing: Submission | Delivery | Report) -> dict[str, Any]:
         fields["content"] = _encode_content(thing.content)
     if isinstance(thing, Report):
         fields["outcomes"] = [encode_outcome(outcome) for outcome in thing.outcomes]
-    return fields
+    return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
 
 
 def _dump(kind: str, fields: dict[str, Any]) -> str:
@@ -125,6 +131,7 @@ def _submission(fields: dict[str, Any]) -> Submission:
         smtputf8=bool(fields["smtputf8"]),
         attempt=int(fields["attempt"]),
         due=_time(fields["due"]),
+        **_later(fields),
     )
 
 
@@ -143,6 +150,7 @@ def _delivery(fields: dict[str, Any]) -> Delivery:
         attempt=int(fields["attempt"]),
         due=_time(fields["due"]),
         notice=bool(fields["notice"]),
+        **_later(fields),
     )
 
 
@@ -158,7 +166,19 @@ def _report(fields: dict[str, Any]) -> Report:
         outcomes=tuple(decode_outcome(outcome) for outcome in fields["outcomes"]),
         content=None if fields["content"] is None else _decode_content(fields["content"]),
         notice=bool(fields["notice"]),
+        **_later(fields),
     )
+
+
+def _later(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "tried": _time(fields.get("tried", 0.0)),
+        "ret": _text(fields.get("ret", "")),
+        "envid": _text(fields.get("envid", "")),
+        "dsn": {
+            recipient: Dsn(_text(notify), _text(orcpt)) for recipient, (notify, orcpt) in fields.get("dsn", {}).items()
+        },
+    }
 
 
 def _text(value: object) -> str:

@@ -1,9 +1,10 @@
 """What became of a recipient: Outcome, its State, and the Report that carries outcomes to record."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
-from relay.submission import Content
+from relay.submission import Content, Dsn
 
 
 class State(StrEnum):
@@ -31,6 +32,7 @@ class Outcome:
     enhanced: RFC 3463 status such as "5.1.1", always present. text: the words, free of control
     characters, at most 1,000 characters. remote: "mx.example[192.0.2.1]", "" if none was reached.
     tls: "TLSv1.3" or "" for plaintext. next_due: time of the next attempt, 0.0 when final.
+    dsn: the remote offered DSN: notices of success are its to send (RFC 3461 §5.2.1).
     """
 
     recipient: str
@@ -43,14 +45,15 @@ class Outcome:
     remote: str = ""
     tls: str = ""
     next_due: float = 0.0
+    dsn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Outcomes of one delivery (or of one refused submission's part), as RecordQueue carries them.
 
-    Fields as in Delivery. content: Stored whenever an outcome failed for good, so that a notice
-    can quote the headers; None when nothing failed.
+    Fields as in Delivery. content: Stored whenever an outcome is no success, so that a notice can quote
+    the original; Inline and cut, for its headers, where a success is to be told; else None.
     stage: "validate" or "deliver", the one that decided.
     """
 
@@ -64,3 +67,7 @@ class Report:
     outcomes: tuple[Outcome, ...]
     content: Content | None = None
     notice: bool = False
+    tried: float = 0.0
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, Dsn] = field(default_factory=dict)

@@ -3,8 +3,9 @@
 Pure data; `relay.encoding` turns it into queue messages and back.
 """
 
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
 
 MAX_RECIPIENTS_PER_DELIVERY: Final = 100  # RFC 5321 §4.5.3.1.8: every server takes at least 100
 
@@ -27,6 +28,24 @@ class Stored:
 Content = Inline | Stored
 
 
+class Dsn(NamedTuple):
+    """What RCPT asked about notices (RFC 3461 §4.1, §4.2).
+
+    notify: "" if not given, "NEVER", or of SUCCESS, FAILURE, DELAY with commas between, in this order.
+    orcpt: "type;address" as on the wire (xtext), "" if not given.
+    """
+
+    notify: str = ""
+    orcpt: str = ""
+
+    def wants(self, event: str) -> bool:
+        """event: "SUCCESS", "FAILURE" or "DELAY". Where nothing was said: of failure and delay, not of success."""
+        return event in self.notify.split(",") if self.notify else event != "SUCCESS"
+
+
+NOTHING_ASKED: Final = Dsn()
+
+
 @dataclass(frozen=True, slots=True)
 class Submission:
     """A message that the gateway accepted.
@@ -37,6 +56,9 @@ class Submission:
     received: when it was accepted, epoch seconds. content: with our trace header on top.
     eightbit: BODY=8BITMIME was given at MAIL, or the content has octets over 127. smtputf8: SMTPUTF8 was given.
     attempt: 1 for the first try at validation; due: not before this time, epoch seconds.
+    tried: when the attempt before was, epoch seconds; 0.0 if there was none.
+    ret: "", "FULL" or "HDRS"; envid: xtext as on the wire, "" if not given (RFC 3461 §4.3, §4.4).
+    dsn: of each recipient that had NOTIFY or ORCPT.
     """
 
     id: str
@@ -49,6 +71,10 @@ class Submission:
     smtputf8: bool = False
     attempt: int = 1
     due: float = 0.0
+    tried: float = 0.0
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, Dsn] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +99,10 @@ class Delivery:
     attempt: int = 1
     due: float = 0.0
     notice: bool = False
+    tried: float = 0.0
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, Dsn] = field(default_factory=dict)
 
     @property
     def key(self) -> "DeliveryKey":
@@ -111,3 +141,8 @@ def recipients_by_part(rcpt_to: tuple[str, ...]) -> dict[tuple[str, int], tuple[
         for domain, all_ in domains.items()
         for start in range(0, len(all_), MAX_RECIPIENTS_PER_DELIVERY)
     }
+
+
+def dsn_of(dsn: Mapping[str, Dsn], recipients: Iterable[str]) -> dict[str, Dsn]:
+    """The part of `dsn` that is about `recipients`."""
+    return {recipient: dsn[recipient] for recipient in recipients if recipient in dsn}
