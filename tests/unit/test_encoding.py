@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from relay import encoding
 from relay.errors import PermanentError
 from relay.outcome import Outcome, Report, State
-from relay.submission import Delivery, Inline, Stored, Submission
+from relay.smtp.replies import Reply
+from relay.submission import MAX_RECIPIENTS_PER_DELIVERY, Delivery, Dsn, Inline, Stored, Submission
 
 addresses = st.builds("{}@{}".format, st.text(min_size=1, max_size=20), st.sampled_from(["a.example", "b.example"]))
 times = st.floats(0, 4e9)
@@ -142,6 +143,21 @@ def test_several_copies_leave_less_room_each() -> None:
 
 def test_the_largest_inline_message_fits_the_queue() -> None:
     assert encoding.inline_limit() + encoding.ENVELOPE_ROOM <= encoding.LARGEST_BODY
+
+
+WORDIEST = Reply(550, ("\N{PARTY POPPER}".encode() * 2000,)).text  # of a remote server that means ill
+LONGEST_ADDRESS = f"{'é' * 32}@{'x' * 63}.{'x' * 63}.{'x' * 61}"
+LONGEST_ORCPT = "rfc822;" + "x" * 493
+
+
+def test_the_largest_report_fits_the_queue() -> None:
+    recipients = [f"{number}{LONGEST_ADDRESS}" for number in range(MAX_RECIPIENTS_PER_DELIVERY)]
+    remote = f"{'x' * 253}[2001:0db8:0000:0000:0000:0000:0000:0001]"
+    outcomes = tuple(Outcome(each, State.BOUNCED, 1.0, 1, 550, "5.1.1", WORDIEST, remote) for each in recipients)
+    dsn = {each: Dsn("SUCCESS,FAILURE,DELAY", LONGEST_ORCPT) for each in recipients}
+    content = Inline(b"x" * 16_384)
+    report = Report("id", "user", recipients[0], "d", 0, 1.0, "deliver", outcomes, content, envid="x" * 100, dsn=dsn)
+    assert len(encoding.encode_report(report)) <= encoding.LARGEST_BODY
 
 
 def test_every_state_but_deferred_is_final() -> None:

@@ -8,7 +8,7 @@ LONGEST_LINE: Final = 2048  # RFC 5321 §4.5.3.1.5 allows 512; real servers writ
 MOST_LINES: Final = 100
 LARGEST_REPLY: Final = 65_536
 MOST_WAITING: Final = 256  # replies not asked for yet: those of a pipelined envelope and some to spare
-LONGEST_TEXT: Final = 1000
+LONGEST_TEXT: Final = 1000  # octets: a report of 100 recipients, as ASCII JSON, has to fit the queue
 
 _LINE: Final = re.compile(rb"([2-5][0-9]{2})(?:([ -])(.*))?", re.DOTALL)
 _ENHANCED: Final = re.compile(rb"([245])\.([0-9]{1,3})\.([0-9]{1,3})(?: +|$)")
@@ -50,9 +50,10 @@ class Reply:
 
     @property
     def text(self) -> str:
-        """The words on one line, without status codes and control characters, at most 1,000 characters."""
+        """The words on one line, without status codes and control characters, at most 1,000 octets of UTF-8."""
         words = b" ".join(_ENHANCED.sub(b"", line, count=1) for line in self.lines)
-        return _CONTROL.sub(" ", words.decode("utf-8", "replace")).strip()[:LONGEST_TEXT]
+        text = _CONTROL.sub(" ", words.decode("utf-8", "replace")).strip()
+        return text.encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
 
 
 class ReplyReader:
