@@ -5,11 +5,23 @@ Each can be told to fail: `fail_next(error, ...)` queues errors for the coming c
 """
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
-from relay.ports import Account, Claim, Claimed, Finished, Held, LedgerEntry, Row, Superseded
+from relay.ports import (
+    Account,
+    Claim,
+    Claimed,
+    DeadLetter,
+    Depth,
+    Finished,
+    Held,
+    LedgerEntry,
+    Row,
+    Superseded,
+)
 from relay.submission import Delivery, DeliveryKey
 
 LONGEST_DELAY = 900.0
@@ -84,6 +96,37 @@ def _legal(character: str) -> bool:
         or "\ue000" <= character <= "\ufffd"
         or character > "\uffff"
     )
+
+
+class FakeDeadLetters(Failing):
+    """ports.DeadLetters; `letters` on it, `held` among them (by message id)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.letters: dict[str, DeadLetter] = {}
+        self.held: set[str] = set()
+        self.now_depth: Depth | None = None
+
+    def add(self, message_id: str, body: str, *, group: str = "", sent: float = 0.0, receives: int = 5) -> None:
+        self.letters[message_id] = DeadLetter(message_id, f"receipt {message_id}", body, group, sent, receives)
+
+    async def depth(self) -> Depth:
+        self._maybe_fail()
+        return self.now_depth or Depth(len(self.letters) - len(self.held), len(self.held), 0)
+
+    async def take(self, hold: float) -> tuple[DeadLetter, ...]:
+        self._maybe_fail()
+        taken = [each for each in self.letters.values() if each.message_id not in self.held][:10]
+        self.held |= {each.message_id for each in taken}
+        return tuple(taken)
+
+    async def give_back(self, letters: Sequence[DeadLetter]) -> None:
+        self.held -= {each.message_id for each in letters}
+
+    async def remove(self, letter: DeadLetter) -> None:
+        self._maybe_fail()
+        self.letters.pop(letter.message_id, None)
+        self.held.discard(letter.message_id)
 
 
 class FakeContent(Failing):

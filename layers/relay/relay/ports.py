@@ -3,7 +3,7 @@
 Every method raises TemporaryError when the other side is away, slow or throttling, unless it says more.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Protocol
@@ -25,6 +25,44 @@ class Queue(Protocol):
         group: the message group (the account). delay: seconds, cut to the queue's longest (900).
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """Messages on a queue, about: waiting, in flight (received, not yet done), delayed."""
+
+    waiting: int
+    in_flight: int
+    delayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A message as a dead-letter queue has it. receipt: for `remove`, of this `take` only. sent: when it was put
+    on the queue it came from, epoch seconds. receives: how often it was received, there and here."""
+
+    message_id: str
+    receipt: str
+    body: str
+    group: str
+    sent: float
+    receives: int
+
+
+class DeadLetters(Protocol):
+    """A queue for operators."""
+
+    async def depth(self) -> Depth: ...
+
+    async def take(self, hold: float) -> tuple[DeadLetter, ...]:
+        """Some of the messages, () if there are none to be had; nobody else gets them for `hold` seconds."""
+        ...
+
+    async def give_back(self, letters: Sequence[DeadLetter]) -> None:
+        """Let others have what was taken, at once."""
+        ...
+
+    async def remove(self, letter: DeadLetter) -> None: ...
 
 
 class ContentStore(Protocol):
@@ -174,7 +212,7 @@ class Ledger(Protocol):
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
     """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
-    a 4xx. code, enhanced, text, remote, tls as in Outcome."""
+    a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome."""
 
     recipient: str
     ok: bool
@@ -184,6 +222,7 @@ class RecipientReply:
     text: str
     remote: str = ""
     tls: str = ""
+    dsn: bool = False
 
 
 class Transport(Protocol):
@@ -255,4 +294,24 @@ class Messages(Protocol):
 
     async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
         """An account's rows, newest message first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """more: recipients refused in the same way since the notice before, which was at `since` (epoch seconds)
+    and said nothing of them."""
+
+    more: int = 0
+    since: float = 0.0
+
+
+class Notices(Protocol):
+    async def turn(self, refusal: str, *, by: str, count: int, now: float, until: float) -> Turn | None:
+        """Whether the report named `by` is the one to tell of `refusal` in the time up to `until`; None if
+        another has told, and then its `count` recipients are counted for the next notice.
+
+        Of one report twice the answer is the same, and while its turn lasts the same Turn; what is not told
+        is counted once more, so the count is exact but for reports that come twice.
+        """
         ...
