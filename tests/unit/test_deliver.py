@@ -11,7 +11,7 @@ from relay.errors import PermanentError, TemporaryError
 from relay.outcome import Outcome, Report, State
 from relay.ports import LedgerEntry, RecipientReply
 from relay.retry import DELAYS, LIFETIME, RetryPolicy
-from relay.submission import Delivery, Inline, Stored
+from relay.submission import Delivery, Dsn, Inline, Stored
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
 
 NOW = FakeClock().now()
@@ -136,7 +136,9 @@ def test_what_is_left_is_the_next_attempt(world: World) -> None:
     world.run(replace(DELIVERY, rcpt_to=(A, B, C)))
     due = NOW + DELAYS[0] * 1.05
     ((following, delay),) = world.queued()
-    assert following == replace(DELIVERY, rcpt_to=(B,), attempt=2, due=due, content=Stored("content/id", len(CONTENT)))
+    assert following == replace(
+        DELIVERY, rcpt_to=(B,), attempt=2, due=due, content=Stored("content/id", len(CONTENT)), tried=NOW
+    )
     assert delay == pytest.approx(due - NOW)
     assert world.content.items == {"content/id": CONTENT}
     entry = world.ledger.items[DELIVERY.key]
@@ -167,10 +169,26 @@ def test_content_by_reference_is_loaded_and_stays_where_it_is(world: World) -> N
     assert world.queued()[0][0].content == world.reported()[0].content == Stored("k", len(CONTENT))
 
 
-def test_a_report_without_failures_has_no_content(world: World) -> None:
-    world.transport.answers = {A: LATER}
+def test_a_report_of_success_has_no_content(world: World) -> None:
     world.run(DELIVERY)
     assert world.reported()[0].content is None
+
+
+def test_what_was_asked_about_notices_goes_along(world: World) -> None:
+    a, b = Dsn("SUCCESS"), Dsn("NEVER", "rfc822;b@b.example")
+    world.transport.answers = {B: LATER}
+    world.run(replace(DELIVERY, ret="HDRS", envid="e1", dsn={A: a, B: b}))
+    (report,) = world.reported()
+    assert (report.ret, report.envid, report.dsn, report.tried) == ("HDRS", "e1", {A: a, B: b}, 0.0)
+    ((following, _),) = world.queued()
+    assert (following.ret, following.envid, following.dsn, following.tried) == ("HDRS", "e1", {A: a, B: b}, NOW)
+
+
+@pytest.mark.parametrize(("notify", "quoted"), [("SUCCESS,DELAY", Inline(CONTENT)), ("FAILURE", None)])
+def test_a_success_that_is_to_be_told_brings_the_header(world: World, notify: str, quoted: Inline | None) -> None:
+    world.run(replace(DELIVERY, dsn={B: Dsn(notify)}))
+    assert world.reported()[0].content == quoted
+    assert world.content.items == {}
 
 
 @pytest.mark.parametrize(("ahead", "delay"), [(5.0, 5.0), (899.0, 899.0), (5000.0, 900.0)])

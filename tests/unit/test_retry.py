@@ -56,6 +56,32 @@ def test_a_message_is_tried_some_fifteen_times_in_48_hours() -> None:
     assert 14 <= attempts <= 20
 
 
+@given(st.lists(st.floats(0, 1, exclude_max=True), min_size=20, max_size=20))
+def test_one_attempt_is_the_first_late_one_about_four_hours_on(chances: list[float]) -> None:
+    policy = RetryPolicy(speed=100)
+    now, tried, late = 1000.0, 0.0, []
+    for attempt, chance in enumerate(chances, 1):
+        if policy.is_late(received=1000.0, tried=tried, now=now):
+            late.append(now - 1000.0)
+        due = policy.next_due(received=1000.0, attempt=attempt, now=now, chance=chance)
+        tried, now = now, due or now
+    (after,) = late
+    assert 3.75 * HOUR <= after * 100 <= 4.25 * HOUR
+
+
+@pytest.mark.parametrize(
+    ("tried", "now", "late"),
+    [
+        pytest.param(0.0, 99.0, False, id="not yet"),
+        pytest.param(50.0, 100.0, True, id="first"),
+        pytest.param(0.0, 5000.0, True, id="first of all, after an outage"),
+        pytest.param(100.0, 101.0, False, id="told before"),
+    ],
+)
+def test_is_late(tried: float, now: float, late: bool) -> None:
+    assert RetryPolicy(speed=10).is_late(received=0.0, tried=tried, now=now, late=1000 + 900) is late
+
+
 @pytest.mark.parametrize(
     ("due", "now", "delay"), [(10, 20, 0), (100, 20, 80), (10_000, 0, LONGEST_HOP)], ids=["past", "near", "far"]
 )

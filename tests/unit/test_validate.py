@@ -12,7 +12,7 @@ from relay.outcome import Report, State
 from relay.ports import Claimed
 from relay.proof.verdict import Problem, Proof, Verdict
 from relay.retry import LIFETIME, RetryPolicy
-from relay.submission import Delivery, DeliveryKey, Inline, Stored, Submission
+from relay.submission import Delivery, DeliveryKey, Dsn, Inline, Stored, Submission
 from relay.validate import MAX_DOMAINS, Validate
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
 
@@ -266,15 +266,32 @@ def test_dns_failure_is_a_later_attempt() -> None:
     (again,) = world.validate_queue.sent
     stored = Stored("content/0190-1", len(CONTENT))
     due = world.clock.now() + 300
-    assert decode_submission(again.body) == world.submission(content=stored, attempt=2, due=due)
+    assert decode_submission(again.body) == world.submission(
+        content=stored, attempt=2, due=due, tried=world.clock.now()
+    )
     assert (again.group, again.delay) == ("app@example.com", 300)
-    assert [report.content for report in world.reports] == [None, None]
+    assert [report.content for report in world.reports] == [stored, stored]
     for report in world.reports:
         assert report.stage == "validate"
         for outcome in report.outcomes:
             assert (outcome.state, outcome.code, outcome.enhanced) == (State.DEFERRED, 451, "4.4.3")
             assert (outcome.attempt, outcome.next_due) == (1, due)
             assert outcome.text == "from.example TXT: no answer in time from DNS"
+
+
+def test_what_was_asked_about_notices_goes_along() -> None:
+    world = World()
+    asked = {"a@one.example": Dsn("NEVER"), "b@two.example": Dsn("SUCCESS")}
+    submission = world.submission(rcpt_to=(*asked, "c@two.example"), dsn=asked, ret="FULL", envid="e1", tried=5.0)
+    world.run(submission)
+    world.away.add("from.example")
+    world.run(submission)
+    expected = [
+        ("one.example", {"a@one.example": Dsn("NEVER")}, "FULL", "e1", 5.0),
+        ("two.example", {"b@two.example": Dsn("SUCCESS")}, "FULL", "e1", 5.0),
+    ]
+    for sent in (world.deliveries, world.reports):
+        assert [(each.domain, each.dsn, each.ret, each.envid, each.tried) for each in sent] == expected
 
 
 def test_from_deferred_to_delivered() -> None:

@@ -41,12 +41,12 @@ from relay.ports import (
     Transport,
 )
 from relay.retry import RetryPolicy, hop
-from relay.submission import Delivery, Inline, Stored, content_key
+from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key, dsn_of
 
 SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became of it
 START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
 LONGEST_PAUSE: Final = 5.0
-SMALL: Final = 16_384  # octets of content that may travel with a message that only waits
+SMALL: Final = 16_384  # octets of content that may travel with a message that only waits, or with a report
 MEMORY: Final = 192 * 1024 * 1024  # octets of stored content held at once, in a function of 512 MB
 COPIES: Final = 3  # of content in memory: loaded, dot-stuffed, in the socket's buffer
 
@@ -140,6 +140,8 @@ class Deliver:
         if outcomes is not noted:
             for outcome in outcomes:
                 self._observe(delivery, outcome)
+        if not all(outcome.state is State.DELIVERED for outcome in outcomes):
+            delivery = replace(delivery, content=await self._stored(delivery))
         await self._report(delivery, tuple(known.values()) if final else outcomes)
         if not final:
             await self._next(delivery, tuple(each for each in outcomes if not each.state.final), owner)
@@ -174,7 +176,6 @@ class Deliver:
                 return
 
     async def _report(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:
-        failed = any(outcome.state.final and outcome.state is not State.DELIVERED for outcome in outcomes)
         report = Report(
             id=delivery.id,
             account=delivery.account,
@@ -184,8 +185,12 @@ class Deliver:
             received=delivery.received,
             stage="deliver",
             outcomes=outcomes,
-            content=await self._stored(delivery) if failed else None,
+            content=await self._quotable(delivery, outcomes),
             notice=delivery.notice,
+            tried=delivery.tried,
+            ret=delivery.ret,
+            envid=delivery.envid,
+            dsn=dsn_of(delivery.dsn, (outcome.recipient for outcome in outcomes)),
         )
         await self._reports.send(encode_report(report), group=delivery.account)
 
@@ -193,8 +198,14 @@ class Deliver:
         due = max(outcome.next_due for outcome in deferred)
         attempt = delivery.attempt + 1
         rest = tuple(outcome.recipient for outcome in deferred)
-        content = await self._stored(delivery)
-        await self._wait(replace(delivery, rcpt_to=rest, attempt=attempt, due=due, content=content), due)
+        later = replace(
+            delivery,
+            rcpt_to=rest,
+            attempt=attempt,
+            due=due,
+            tried=max(outcome.time for outcome in deferred),
+        )  # dsn whole: the last report is about all recipients
+        await self._wait(later, due)
         await self._ledger.advance(delivery.key, owner=owner, attempt=attempt, due=due)
 
     async def _wait(self, delivery: Delivery, until: float) -> None:
@@ -204,6 +215,18 @@ class Deliver:
             case Inline(data) if delay > 0 and len(data) > SMALL:
                 delivery = replace(delivery, content=await self._stored(delivery))
         await self._queue.send(encode_delivery(delivery), group=delivery.account, delay=delay)
+
+    async def _quotable(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> Content | None:
+        """What a notice about these outcomes may quote: of a success the header, which the queue can carry."""
+        if any(outcome.state is not State.DELIVERED for outcome in outcomes):
+            return await self._stored(delivery)
+        if not any(delivery.dsn.get(outcome.recipient, NOTHING_ASKED).wants("SUCCESS") for outcome in outcomes):
+            return None
+        match delivery.content:
+            case Inline(data):
+                return Inline(data[:SMALL])
+            case stored:
+                return stored
 
     async def _stored(self, delivery: Delivery) -> Stored:
         """The content by reference. The key is the message's own: putting it twice puts the same."""
@@ -268,4 +291,5 @@ def _outcome(reply: RecipientReply, attempt: int, now: float, next_due: float | 
         remote=reply.remote,
         tls=reply.tls,
         next_due=next_due or 0.0 if state is State.DEFERRED else 0.0,
+        dsn=reply.dsn,
     )

@@ -10,6 +10,8 @@ from typing import Final
 DELAYS: Final = (300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 LIFETIME: Final = 48 * 3600.0
 JITTER: Final = 0.1  # of the delay, upwards: a destination's backlog doesn't come back at once
+LATE: Final = 4 * 3600.0  # then the sender is told that it is not delivered yet
+NEARLY: Final = 900.0  # the attempt at 3 h 50 counts: the next one would be at 8 h
 LONGEST_HOP: Final = 900.0  # SQS DelaySeconds is at most 15 minutes
 
 
@@ -24,11 +26,20 @@ class RetryPolicy:
 
         chance: uniform in [0, 1), for the jitter. All times are epoch seconds.
         """
-        expiry = received + LIFETIME / self.speed
+        expiry = self.expiry(received)
         if now >= expiry:
             return None
         delay = DELAYS[min(attempt, len(DELAYS)) - 1] * (1 + JITTER * chance) / self.speed
         return min(now + delay, expiry)  # the last attempt is made at the expiry itself
+
+    def expiry(self, received: float) -> float:
+        """When the last attempt is made."""
+        return received + LIFETIME / self.speed
+
+    def is_late(self, *, received: float, tried: float, now: float, late: float = LATE) -> bool:
+        """Whether the attempt at `now` is the first after `late` seconds. tried: when the one before was."""
+        mark = received + max(0.0, late - NEARLY) / self.speed
+        return tried < mark <= now
 
 
 def hop(due: float, now: float) -> float:

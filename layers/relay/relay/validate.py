@@ -27,6 +27,7 @@ from relay.submission import (
     Stored,
     Submission,
     content_key,
+    dsn_of,
     recipients_by_part,
 )
 
@@ -168,7 +169,7 @@ class Validate:
         key = DeliveryKey(submission.id, *part)
         entry = await self._ledger.refuse(key, attempt=submission.attempt, outcomes=outcomes)
         if _is_refusal(entry):  # else a copy of this submission was accepted before, and that stands
-            await self._report(submission, part, tuple(entry.outcomes.values()), stored)
+            await self._report(submission, part, recipients, tuple(entry.outcomes.values()), stored)
 
     async def _defer(self, submission: Submission, why: TemporaryError) -> None:
         now = self._clock.now()
@@ -180,11 +181,15 @@ class Validate:
             await self._refuse(submission, _Final(State.EXPIRED, 554, "5.4.7", text))  # RFC 3463 X.4.7
             return
         stored = await self._store(submission)
-        later = replace(submission, content=stored, attempt=submission.attempt + 1, due=due)
+        later = replace(submission, content=stored, attempt=submission.attempt + 1, due=due, tried=now)
         deferred = _Final(State.DEFERRED, 451, "4.4.3", why.safe)  # RFC 3463 X.4.3, directory server failure
         reports = [
             self._report(
-                submission, part, tuple(self._outcome(submission, each, deferred, due) for each in recipients), None
+                submission,
+                part,
+                recipients,
+                tuple(self._outcome(submission, each, deferred, due) for each in recipients),
+                stored,
             )
             for part, recipients in recipients_by_part(submission.rcpt_to).items()
         ]
@@ -205,7 +210,12 @@ class Validate:
         )
 
     async def _report(
-        self, submission: Submission, part: tuple[str, int], outcomes: tuple[Outcome, ...], content: Content | None
+        self,
+        submission: Submission,
+        part: tuple[str, int],
+        recipients: tuple[str, ...],
+        outcomes: tuple[Outcome, ...],
+        content: Content,
     ) -> None:
         domain, chunk = part
         report = Report(
@@ -218,6 +228,10 @@ class Validate:
             stage="validate",
             outcomes=outcomes,
             content=content,
+            tried=submission.tried,
+            ret=submission.ret,
+            envid=submission.envid,
+            dsn=dsn_of(submission.dsn, recipients),
         )
         await self._send(self._record_queue, encode_report(report), submission)
 
@@ -262,6 +276,10 @@ def _delivery(submission: Submission, content: Content, part: tuple[str, int], r
         content=content,
         eightbit=submission.eightbit,
         smtputf8=submission.smtputf8,
+        tried=submission.tried,
+        ret=submission.ret,
+        envid=submission.envid,
+        dsn=dsn_of(submission.dsn, recipients),
     )
 
 

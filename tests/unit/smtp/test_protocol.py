@@ -18,6 +18,7 @@ from relay.smtp.protocol import (
     transaction,
 )
 from relay.smtp.replies import ProtocolError, Reply
+from relay.submission import Dsn
 
 T = TypeVar("T")
 
@@ -70,6 +71,7 @@ def test_greeting_refused(reply: str) -> None:
         ("250 mx", Capabilities()),
         ("250 mx|PIPELINING", Capabilities(pipelining=True)),
         ("250 mx|pipelining|StartTLS|8bitmime|SMTPUTF8", Capabilities(True, True, True, True)),
+        ("250 mx|dsn", Capabilities(dsn=True)),
         ("250 mx|SIZE 1000", Capabilities(size=1000)),
         ("250 mx|SIZE", Capabilities(size=0)),
         ("250 mx|SIZE many", Capabilities(size=0)),
@@ -173,6 +175,33 @@ UTF8_HEADER = "Subject: é\r\n\r\nhello\r\n".encode()
 def test_mail_command_says_what_the_message_needs(offered: Capabilities, made: Message, command: bytes) -> None:
     asked = next(transaction(offered, made, (A,)))
     assert asked.data.startswith(command)
+
+
+ASKED = Message.prepare(
+    "s@a.example", CONTENT, smtputf8=False, ret="HDRS", envid="x+2B1", dsn={A: Dsn("NEVER"), B: Dsn("", "rfc822;o@b")}
+)
+
+
+@pytest.mark.parametrize(
+    ("dsn", "lines"),
+    [
+        pytest.param(
+            True,
+            b"MAIL FROM:<s@a.example> RET=HDRS ENVID=x+2B1\r\nRCPT TO:<a@b.example> NOTIFY=NEVER\r\n"
+            b"RCPT TO:<b@b.example> ORCPT=rfc822;o@b\r\nRCPT TO:<c@b.example>\r\nDATA\r\n",
+            id="offered: passed on, nothing added",
+        ),
+        pytest.param(
+            False,
+            b"MAIL FROM:<s@a.example>\r\nRCPT TO:<a@b.example>\r\nRCPT TO:<b@b.example>\r\n"
+            b"RCPT TO:<c@b.example>\r\nDATA\r\n",
+            id="not offered",
+        ),
+    ],
+)
+def test_what_was_asked_about_notices(dsn: bool, lines: bytes) -> None:
+    asked = next(transaction(Capabilities(pipelining=True, dsn=dsn), ASKED, (A, B, C)))
+    assert asked.data == lines
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import pytest
 
 from relay.errors import TemporaryError
 from relay.ports import RecipientReply
+from relay.submission import Dsn
 from tests.unit.smtp.scripted import Script
 from tests.unit.smtp.world import CONTENT, LIMITS, SHORT, SOON, A, B, one, run, world
 from tests.unit.smtp.zone import Zone
@@ -28,6 +29,14 @@ def test_a_large_message_to_a_server_that_reads_slowly() -> None:
     (reply,), sink = one(Script(), content=content)
     assert reply.ok
     assert sink.received[0].content == content
+
+
+@pytest.mark.parametrize("dsn", [True, False])
+def test_whether_the_remote_tells_of_success(dsn: bool) -> None:
+    capabilities = (*Script().capabilities, *(("DSN",) if dsn else ()))
+    replies, sink = one(Script(capabilities=capabilities), dsn={A: Dsn("SUCCESS")})
+    assert replies[0].dsn is dsn
+    assert [(" NOTIFY=SUCCESS" in line) for line in sink.commands[0] if line.startswith("RCPT")] == [dsn]
 
 
 def test_helo_only_server() -> None:

@@ -5,6 +5,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from relay.ports import RecipientReply
 from relay.smtp.limits import Limits
@@ -36,12 +37,10 @@ class World:
         content: bytes = CONTENT,
         domain: str = "b.example",
         left: float = 30.0,
-        smtputf8: bool = False,
+        **more: Any,
     ) -> list[RecipientReply]:
         to = recipients or (A,)
-        delivery = Delivery(
-            "id", "account", "s@a.example", domain, 0, to, self.clock.now(), Inline(content), smtputf8=smtputf8
-        )
+        delivery = Delivery("id", "account", "s@a.example", domain, 0, to, self.clock.now(), Inline(content), **more)
         deadline = self.clock.now() + left
         return list(await self.transport.send(delivery, to, content, deadline=deadline))
 

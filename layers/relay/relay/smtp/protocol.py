@@ -5,12 +5,13 @@ Reply, and returns its result. `relay.smtp.client` drives it over a connection; 
 """
 
 import re
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
 
 from relay.smtp.replies import ProtocolError, Reply
+from relay.submission import NOTHING_ASKED, Dsn
 
 T = TypeVar("T")
 
@@ -56,6 +57,7 @@ class Capabilities:
     starttls: bool = False
     eightbitmime: bool = False
     smtputf8: bool = False
+    dsn: bool = False
     size: int | None = None
 
 
@@ -64,6 +66,7 @@ class Message:
     """An envelope's message, ready to send. stuffed: content dot-stuffed, with the final dot.
 
     size: octets of the content itself. eightbit: it has octets above 127. utf8: its header or sender has.
+    ret, envid, dsn: as in Delivery.
     """
 
     mail_from: str
@@ -71,13 +74,25 @@ class Message:
     size: int
     eightbit: bool
     utf8: bool
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, Dsn] = field(default_factory=dict)
 
     @classmethod
-    def prepare(cls, mail_from: str, content: bytes, *, smtputf8: bool) -> "Message":
+    def prepare(
+        cls,
+        mail_from: str,
+        content: bytes,
+        *,
+        smtputf8: bool,
+        ret: str = "",
+        envid: str = "",
+        dsn: Mapping[str, Dsn] | None = None,
+    ) -> "Message":
         """smtputf8: it was submitted with SMTPUTF8; without it, 8-bit octets in a header are just 8BITMIME's."""
         eightbit = not content.isascii()
         utf8 = not mail_from.isascii() or (smtputf8 and eightbit and not _header(content).isascii())
-        return cls(mail_from, dot_stuff(content), len(content), eightbit, utf8)
+        return cls(mail_from, dot_stuff(content), len(content), eightbit, utf8, ret, envid, dsn or {})
 
 
 class Answer(NamedTuple):
@@ -144,7 +159,7 @@ def transaction(offered: Capabilities, message: Message, recipients: tuple[str, 
     taken = tuple(recipient for recipient in recipients if offered.smtputf8 or recipient.isascii())
     if not taken:
         return Result((Answer(NO_SMTPUTF8, Phase.RCPT),) * len(recipients), reset=False, usable=True)
-    lines = [_mail(offered, message, taken), *(b"RCPT TO:<%b>\r\n" % _path(recipient) for recipient in taken)]
+    lines = [_mail(offered, message, taken), *(_rcpt(offered, message, recipient) for recipient in taken)]
     envelope = _pipelined(lines) if offered.pipelining else _step_by_step(lines)
     replies, data = yield from envelope
     answers, closing = _envelope_answers(replies, len(taken))
@@ -239,7 +254,24 @@ def _mail(offered: Capabilities, message: Message, recipients: tuple[str, ...]) 
         line += b" BODY=8BITMIME"
     if message.utf8 or not all(recipient.isascii() for recipient in recipients):
         line += b" SMTPUTF8"
+    if offered.dsn:
+        line += _parameter("RET", message.ret) + _parameter("ENVID", message.envid)
     return line + b"\r\n"
+
+
+def _rcpt(offered: Capabilities, message: Message, recipient: str) -> bytes:
+    """RFC 3461 §5.2.1: NOTIFY and ORCPT go on as they came, and none is added."""
+    asked = message.dsn.get(recipient, NOTHING_ASKED) if offered.dsn else NOTHING_ASKED
+    return (
+        b"RCPT TO:<%b>" % _path(recipient)
+        + _parameter("NOTIFY", asked.notify)
+        + _parameter("ORCPT", asked.orcpt)
+        + b"\r\n"
+    )
+
+
+def _parameter(name: str, value: str) -> bytes:
+    return b" %b=%b" % (name.encode("ascii"), _path(value)) if value else b""
 
 
 def _path(address: str) -> bytes:
@@ -260,6 +292,7 @@ def _capabilities(reply: Reply) -> Capabilities:
         starttls=b"STARTTLS" in keywords,
         eightbitmime=b"8BITMIME" in keywords,
         smtputf8=b"SMTPUTF8" in keywords,
+        dsn=b"DSN" in keywords,
         size=None if size is None else int(number) if number.isdigit() and len(number) <= 20 else 0,
     )
 

@@ -61,7 +61,14 @@ class SmtpTransport:
         try:
             route = await self._routes.find(delivery.domain)
             async with self._pool.slot(route.site, until=until - self._limits.least) as slot:
-                message = Message.prepare(delivery.mail_from, content, smtputf8=delivery.smtputf8)
+                message = Message.prepare(
+                    delivery.mail_from,
+                    content,
+                    smtputf8=delivery.smtputf8,
+                    ret=delivery.ret,
+                    envid=delivery.envid,
+                    dsn=delivery.dsn,
+                )
                 await self._deliver(attempt, message, route, slot, until)
         except NoRouteError as error:
             attempt.fail(error.reply)
@@ -147,7 +154,8 @@ class SmtpTransport:
             return error.phase is not Phase.MAIL
         for recipient, (reply, phase) in zip(recipients, result.answers, strict=True):
             over = reply.ok or reply.permanent or phase is Phase.CONTENT
-            attempt.note(recipient, reply, connection.remote, connection.tls, over=over)
+            dsn = connection.capabilities.dsn
+            attempt.note(recipient, reply, connection.remote, connection.tls, over=over, dsn=dsn)
         await self._release(connection, slot, usable=result.usable, reset=result.reset, until=until)
         closing = any(reply.code == protocol.CLOSING and phase is Phase.MAIL for reply, phase in result.answers)
         return not (closing and connection.transactions > 1)  # an old connection's 421 says nothing of a new one
@@ -171,10 +179,10 @@ class _Attempt:
         self._heard: set[str] = set()
         self.pending = recipients
 
-    def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool) -> None:
-        """The remote's answer for this recipient. over: for this attempt, too."""
+    def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool) -> None:
+        """The remote's answer for this recipient. over: for this attempt, too. dsn: it offers DSN."""
         self._heard.add(recipient)
-        self._set(recipient, reply, remote, tls, over=over)
+        self._set(recipient, reply, remote, tls, over=over, dsn=dsn)
 
     def fail(self, reply: Reply, remote: str = "", tls: str = "", *, over: bool = False) -> None:
         """The host (or route) failed for all pending recipients. That says less than what a host answered for
@@ -187,7 +195,7 @@ class _Attempt:
     def replies(self) -> tuple[RecipientReply, ...]:
         return tuple(self._known[recipient] for recipient in self._recipients)
 
-    def _set(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool) -> None:
+    def _set(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool = False) -> None:
         self._known[recipient] = RecipientReply(
             recipient,
             ok=reply.ok,
@@ -197,6 +205,7 @@ class _Attempt:
             text=reply.text,
             remote=remote,
             tls=tls,
+            dsn=dsn,
         )
         if over:
             self.pending = tuple(each for each in self.pending if each != recipient)
