@@ -31,6 +31,7 @@ up: setup ## the same system, kept running until Ctrl-C
 	@$(BIN)/mailrelay local
 
 test: setup ## all tests
+	@bash tests/clients/install.sh
 	@$(BIN)/pytest -n 3 --dist loadfile
 
 test-pythons: ## the unit tests under every supported Python that this machine has
@@ -65,4 +66,4 @@ lock: ## pin anew what pyproject.toml and locks/sam.in ask for
 	@$(call LOCK,.venv-lock/bin) locks/sam.in -o locks/sam.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .venv-* .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf .venv .venv-* .node .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
