@@ -56,13 +56,10 @@ def running(home: Path) -> Iterator[Path]:
     subprocess.run(["chown", "postfix", str(home / "data")], check=True)
     log = home / "log"
     # Postfix makes the folders of its queue; start-fg keeps master our child.
+    command = ["postfix", "-c", str(home)]
     with (home / "out").open("wb") as out:
         master = subprocess.Popen(
-            ["postfix", "-c", str(home), "start-fg"],
-            env=environment(home),
-            stdout=out,
-            stderr=out,
-            start_new_session=True,
+            [*command, "start-fg"], env=environment(home), stdout=out, stderr=out, start_new_session=True
         )
     try:
         wait_for("Postfix", lambda: (log.exists() and "daemon started" in log.read_text(errors="replace")) or None, 30)

@@ -90,9 +90,8 @@ class Program:
         """Its files, into the folder `home` wherever the guide puts them."""
         for name, told in self.files:
             path = home / Path(name).name
-            path.write_text(
-                self.fit(text, relay, mail_from, rcpt_to, tls=tls).replace("/etc/postfix", str(home)), "utf-8"
-            )
+            text = self.fit(told, relay, mail_from, rcpt_to, tls=tls).replace("/etc/postfix", str(home))
+            path.write_text(text, "utf-8")
             path.chmod(0o600)
 
     def run(
