@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.encoding import decode_delivery, decode_report, decode_submission
-from relay.errors import PermanentError, TemporaryError
+from relay.errors import OutageError, PermanentError, TemporaryError
 from relay.outcome import Report, State
 from relay.ports import Claimed
 from relay.proof.verdict import Problem, Proof, Verdict
@@ -384,6 +384,21 @@ def test_an_outage_of_ours_is_raised_and_the_next_run_completes(part: str) -> No
     assert len(world.decisions) == 1
     assert len({each.domain for each in (*world.deliveries, *world.reports)}) == 2
     assert len(world.deliveries) in (0, 2)
+
+
+@pytest.mark.parametrize("age", [0.0, LIFETIME], ids=["first try", "last try"])
+def test_an_outage_of_ours_is_not_silence_of_the_senders_dns(age: float) -> None:
+    world = World()
+
+    async def no_accounts(domain: str, account: str) -> Verdict:
+        raise OutageError("the accounts table is away")
+
+    world.validate._judge = no_accounts
+    submission = world.submission(received=world.clock.now() - age)
+    with pytest.raises(OutageError):
+        world.run(submission)
+    assert world.idle
+    assert not world.ledger.items
 
 
 def test_one_failed_send_does_not_stop_the_others() -> None:

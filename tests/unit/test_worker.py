@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from aws_lambda_powertools import Logger
 
-from relay.errors import PermanentError, TemporaryError
+from relay.errors import FaultError, OutageError, PermanentError, TemporaryError
 from relay.worker import QueueWorker
 from tests.fakes import FakeClock, FakeQueue
 
@@ -159,6 +159,15 @@ def test_temporary_error_queues_the_same_body_again_and_is_done(
     stage.errors["b"] = TemporaryError("table is away")
     assert worker.handle(event("a", "b"), Context()) == failures()
     assert [(each.body, each.group, each.delay) for each in queue.sent] == [("b", "group", 3.0)]
+
+
+def test_an_outage_of_ours_queues_it_again_and_a_fault_of_ours_does_not(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
+) -> None:
+    stage.errors["a"] = OutageError("table is away")
+    stage.errors["b"] = FaultError("table refuses the item")  # would come again, new, every 30 s for ever
+    assert worker.handle(event("a", "b"), Context()) == failures("id-1")
+    assert queue.bodies == ["a"]
 
 
 def test_without_a_group_attribute_the_account_is_the_group(

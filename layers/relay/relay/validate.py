@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final
 
 from relay.encoding import encode_delivery, encode_report, encode_submission, fits_inline
-from relay.errors import RelayError, TemporaryError
+from relay.errors import OutageError, RelayError, TemporaryError
 from relay.header import HeaderError, read_header
 from relay.outcome import Outcome, Report, State
 from relay.ports import Clock, ContentStore, Ledger, LedgerEntry, Queue
@@ -129,6 +129,8 @@ class Validate:
         ]
         for each in found:
             match each:
+                case OutageError():  # ours, not DNS's: the message comes again, and its clock doesn't run out for it
+                    raise each
                 case TemporaryError():
                     failures.append(each)
                 case BaseException() if not isinstance(each, asyncio.CancelledError):

@@ -1,7 +1,8 @@
 """SQS event -> stage: what the three queue functions share.
 
     handle --> receives 1 and 2 of every message, all at once --> the stage --> done
-                                                                    | TemporaryError: queued again, done
+                                                                    | TemporaryError: queued again, done (but
+                                                                    | a FaultError would come for ever)
                                                                     | anything else: the record fails
            --> then one message on its third receive or later, alone
 
@@ -19,7 +20,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from relay.errors import RelayError, TemporaryError
+from relay.errors import FaultError, RelayError, TemporaryError
 from relay.ports import Clock, Queue
 
 
@@ -112,9 +113,10 @@ class QueueWorker(Generic[T]):
         try:
             message = self._decode(record.body)
             await self._stage(message, deadline=deadline)
-        except TemporaryError as error:
-            await self.again(record, message, delay=self._again, why=error)
         except Exception as error:  # noqa: BLE001 - a bug costs its own record only
+            if isinstance(error, TemporaryError) and not isinstance(error, FaultError):
+                await self.again(record, message, delay=self._again, why=error)
+                return
             self._log("record failed", record, error)
             raise RecordFailedError from None
 

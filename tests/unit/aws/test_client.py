@@ -18,7 +18,7 @@ from cryptography.x509.oid import NameOID
 from relay.aws import http
 from relay.aws.client import AwsClient, AwsError
 from relay.aws.signing import Credentials
-from relay.errors import TemporaryError
+from relay.errors import FaultError, OutageError, TemporaryError
 from relay.settings import SettingsError
 from tests.unit.aws.contract import KEYS, REGION
 from tests.unit.aws.scripted import CLOSE, HANG, Answer, Scripted, answer, in_turn, scripted
@@ -118,6 +118,8 @@ def test_tries_are_bounded(said: Answer, why: str) -> None:
     async def use(client: AwsClient, server: Scripted) -> None:
         with pytest.raises(TemporaryError) as caught:
             await call(client)
+        assert isinstance(caught.value, OutageError)
+        assert not isinstance(caught.value, FaultError)
         assert caught.value.detail == f"sqs AmazonSQS.SendMessageBatch: {why}"
         assert SECRET not in str(caught.value)
         assert len(server.heads) == 3
@@ -142,6 +144,7 @@ def test_a_refusal_is_not_tried_again_and_is_our_fault(said: Answer, code: str) 
         with pytest.raises(AwsError) as caught:
             await call(client)
         assert caught.value.code == code
+        assert isinstance(caught.value, FaultError)
         assert isinstance(caught.value, TemporaryError)
         assert SECRET not in str(caught.value)
         assert len(server.heads) == 1

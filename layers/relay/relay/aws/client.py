@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from relay.aws.credentials import Chain, CredentialSource, Given
 from relay.aws.http import Message, Origin, Pool, Response
 from relay.aws.signing import Credentials, Request, sign
-from relay.errors import TemporaryError
+from relay.errors import FaultError, OutageError
 from relay.settings import SettingsError
 
 AWAY: Final = "a service that the relay needs is not available"
@@ -44,9 +44,9 @@ LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
 XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
 
 
-class AwsError(TemporaryError):
-    """AWS refused the call. Temporary for whoever doesn't know better: a missing queue, a denied access or
-    a malformed request is our fault, not the sender's.
+class AwsError(FaultError):
+    """AWS refused the call: a missing queue, a denied access or a malformed request is our fault, not the
+    sender's, for whoever doesn't know better.
 
     code: AWS's name for it, such as "ConditionalCheckFailedException". fields: the answer's, if JSON.
     """
@@ -97,14 +97,14 @@ class AwsClient:
     async def json(self, service: str, target: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch".
 
-        TemporaryError when all tries failed; AwsError when AWS refused it.
+        OutageError when all tries failed; AwsError when AWS refused it.
         """
         headers = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target))
         body = json.dumps(payload, separators=(",", ":")).encode()
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
         if answer is None:
-            raise TemporaryError(AWAY, f"{target}: an answer that is no JSON")
+            raise OutageError(AWAY, f"{target}: an answer that is no JSON")
         return answer
 
     async def query(self, service: str, action: str, parameters: Mapping[str, str]) -> bytes:
@@ -130,7 +130,7 @@ class AwsClient:
         """Any call. name: for errors. tries, seconds: instead of the client's. Errors as of `json`."""
         # Large content needs time on the wire: a second more for each MB.
         limit = (seconds or self._timeout) + len(body) / 1e6
-        error = TemporaryError(AWAY, name)
+        error = OutageError(AWAY, name)
         for attempt in range(tries or self._tries):
             if attempt:
                 await asyncio.sleep(random.random() * self._backoff * 2 ** (attempt - 1))  # noqa: S311 - jitter
@@ -153,7 +153,7 @@ class AwsClient:
     def _origin(self, service: str) -> Origin:
         return self._endpoint or Origin(True, f"{service}.{self._region}.amazonaws.com", 443)
 
-    async def _try(self, name: str, request: Request, body: bytes, seconds: float) -> Response | TemporaryError:
+    async def _try(self, name: str, request: Request, body: bytes, seconds: float) -> Response | OutageError:
         """The answer, or the error if another try may help; raises any other."""
         headers = sign(request, await self._credentials.get(), self._region, time.time())
         headers.append(("content-length", str(len(body))))
@@ -164,12 +164,12 @@ class AwsClient:
         except OSError as failure:  # TimeoutError and ssl.SSLError are, too
             if isinstance(failure, TimeoutError):
                 self._pool.forget(origin)
-            return TemporaryError(AWAY, f"{name}: {type(failure).__name__}")
+            return OutageError(AWAY, f"{name}: {type(failure).__name__}")
         if response.status < 300:
             return response
         error = _error(name, response)
         if response.status >= 500 or response.status == 429 or error.code in THROTTLES:
-            return error
+            return OutageError(error.safe, error.detail)
         raise error
 
 

@@ -5,14 +5,14 @@ import time
 from typing import Any, Protocol
 
 from relay.aws.signing import Credentials
-from relay.errors import TemporaryError
+from relay.errors import OutageError
 
 FRESH = 60.0  # seconds for which the chain isn't asked again; it refreshes 15 minutes before expiry
 
 
 class CredentialSource(Protocol):
     async def get(self) -> Credentials:
-        """TemporaryError if there are none now."""
+        """OutageError if there are none now."""
         ...
 
 
@@ -49,8 +49,8 @@ class Chain:
             if self._source is None:
                 self._source = Session().get_credentials()
             if self._source is None:
-                raise TemporaryError("the relay has no access to its storage", "no AWS credentials found")
+                raise OutageError("the relay has no access to its storage", "no AWS credentials found")
             frozen = self._source.get_frozen_credentials()
         except (BotoCoreError, OSError) as error:
-            raise TemporaryError("the relay has no access to its storage", f"credentials: {error}") from error
+            raise OutageError("the relay has no access to its storage", f"credentials: {error}") from error
         return Credentials(frozen.access_key, frozen.secret_key, frozen.token or "")

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from relay.aws.client import AWAY, AwsClient
 from relay.aws.items import Item, dynamo, flag, get_flag, get_number, get_text, number, pages, text
-from relay.errors import TemporaryError
+from relay.errors import OutageError
 from relay.outcome import Outcome, State
 from relay.ports import Row
 
@@ -73,7 +73,7 @@ class DynamoMessages:
             requests = answer.get("UnprocessedItems", {}).get(self._table, ())
             if not requests:
                 return
-        raise TemporaryError(AWAY, f"dynamodb BatchWriteItem: {len(requests)} items left unprocessed")
+        raise OutageError(AWAY, f"dynamodb BatchWriteItem: {len(requests)} items left unprocessed")
 
 
 def sort_key(row: Row) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from relay.aws.client import AWAY, AwsClient
-from relay.errors import PermanentError, RelayError, TemporaryError
+from relay.errors import FaultError, OutageError, PermanentError, RelayError, TemporaryError
 
 ENTRIES: Final = 10
 BYTES: Final = 1_048_576
@@ -132,12 +132,13 @@ class SqsQueue:
         try:
             answer = await self._client.json("sqs", "AmazonSQS.SendMessageBatch", payload)
         except TemporaryError as error:
+            kind = FaultError if isinstance(error, FaultError) else OutageError
             for entry in batch:
-                entry.fail(TemporaryError(error.safe, error.detail))  # each caller its own traceback
+                entry.fail(kind(error.safe, error.detail))  # each caller its own traceback
             return
         except BaseException:  # a bug, or the loop's end: nobody may wait for ever
             for entry in batch:
-                entry.fail(TemporaryError(AWAY, "sqs SendMessageBatch: ended early"))
+                entry.fail(OutageError(AWAY, "sqs SendMessageBatch: ended early"))
             raise
         sent, failed = _by_id(answer, "Successful"), _by_id(answer, "Failed")
         for entry in batch:
@@ -152,8 +153,10 @@ class SqsQueue:
         code = str(failure.get("Code", "no answer for the entry"))
         if code == "InvalidMessageContents":
             entry.fail(PermanentError("the message is not legal text for the queue", code))
-        elif failure.get("SenderFault") or entry.tries >= TRIES:
-            entry.fail(TemporaryError(AWAY, f"sqs SendMessageBatch: {code}"))
+        elif failure.get("SenderFault"):
+            entry.fail(FaultError(AWAY, f"sqs SendMessageBatch: {code}"))
+        elif entry.tries >= TRIES:
+            entry.fail(OutageError(AWAY, f"sqs SendMessageBatch: {code}"))
         else:
             wait = random.random() * BACKOFF * 2**entry.tries  # noqa: S311 - jitter
             asyncio.get_running_loop().call_later(wait, self._again, entry)
