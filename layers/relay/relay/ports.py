@@ -1,6 +1,7 @@
 """The ports: what the stages need of the world. Adapters live in `relay.aws`, `relay.smtp`, `relay.dns`.
 
-Every method raises TemporaryError when the other side is away, slow or throttling, unless it says more.
+Every method raises TemporaryError when the other side is away, slow or throttling (OutageError where that
+is a part of our own), unless it says more.
 """
 
 from collections.abc import Mapping, Sequence

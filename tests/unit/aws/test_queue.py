@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relay.aws import queue as module
 from relay.aws.queue import SqsQueue
-from relay.errors import TemporaryError
+from relay.errors import OutageError, TemporaryError
 
 URL = "http://127.0.0.1/queue"
 LARGEST = 1_048_576
@@ -160,9 +160,9 @@ def test_an_entry_fails_alone_and_for_now(failure: Callable[[Any], Any], calls: 
 
 
 def test_a_batch_that_fails_fails_each_caller() -> None:
-    error = TemporaryError("away", "sqs: ConnectionRefusedError")
+    error = OutageError("away", "sqs: ConnectionRefusedError")
     answers = run(Sqs(lambda *_: error), lambda queue: send(queue, "a", "b"))
-    assert [type(answer) for answer in answers] == [TemporaryError, TemporaryError]
+    assert [type(answer) for answer in answers] == [OutageError, OutageError]
     assert answers[0] is not answers[1]
     assert answers[0].detail == error.detail
 
