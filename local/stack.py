@@ -107,14 +107,20 @@ def deploy(
 ) -> Stack:
     """Create the stack of a parsed template, whose CodeUri are relative to `root`; returns it unchecked.
 
-    `template` is changed.
+    `template` is changed. A stack of that name that is there already (an endpoint that outlives us) is used,
+    with what is in its queues and tables; its functions get the environment of these parameters.
     overrides: parameter values. StartError with CloudFormation's (or the translator's) reason.
     """
     parameters = parameters_of(template, overrides)
     try:
         folders = _upload_code(aws, template, root)
         translated = _translate(template, parameters, aws.region)
-        resources = _create(aws, name, translated, parameters)
+        there = _exists(aws, name)
+        if not there:
+            _create(aws, name, translated, parameters)
+        resources = _resources(aws, name)
+        if there:
+            _renew_environments(aws, translated, resources, parameters)
     except (ClientError, BotoCoreError) as error:
         raise StartError(f"the stack can't be created at {aws.endpoint}: {error}") from error
     return Stack(name, resources, translated, parameters, folders)
@@ -184,7 +190,34 @@ def _translate(template: dict[str, Any], parameters: Mapping[str, str], region: 
     return translated
 
 
-def _create(aws: Aws, name: str, template: dict[str, Any], parameters: Mapping[str, str]) -> dict[str, str]:
+def _exists(aws: Aws, name: str) -> bool:
+    try:
+        found = aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] in ("ValidationError", "404"):  # CloudFormation's word for "no such stack"
+            return False
+        raise
+    return any(stack["StackStatus"] != "DELETE_COMPLETE" for stack in found)
+
+
+def _renew_environments(
+    aws: Aws, template: Mapping[str, Any], resources: Mapping[str, str], parameters: Mapping[str, str]
+) -> None:
+    """Not by UpdateStack: moto's fails over functions that have layers."""
+    for logical, resource in template["Resources"].items():
+        if resource["Type"] != "AWS::Lambda::Function" or not resources.get(logical):
+            continue
+        wanted = resource["Properties"].get("Environment", {}).get("Variables", {})
+        client, function = aws.client("lambda"), resources[logical]
+        now = client.get_function_configuration(FunctionName=function).get("Environment", {}).get("Variables", {})
+        variables = {name: str(value) for name, value in now.items()}
+        for name, value in wanted.items():
+            if isinstance(value, dict) and value.get("Ref") in parameters:
+                variables[name] = parameters[value["Ref"]]
+        client.update_function_configuration(FunctionName=function, Environment={"Variables": variables})
+
+
+def _create(aws: Aws, name: str, template: dict[str, Any], parameters: Mapping[str, str]) -> None:
     cloudformation = aws.client("cloudformation")
     cloudformation.create_stack(
         StackName=name,
@@ -197,7 +230,10 @@ def _create(aws: Aws, name: str, template: dict[str, Any], parameters: Mapping[s
         waiter.wait(StackName=name, WaiterConfig={"Delay": 1, "MaxAttempts": CREATE_SECONDS})
     except BotoCoreError as error:
         raise StartError(f"the stack was not created: {_reasons(cloudformation, name) or error}") from error
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
+
+
+def _resources(aws: Aws, name: str) -> dict[str, str]:
+    pages = aws.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=name)
     return {
         resource["LogicalResourceId"]: resource.get("PhysicalResourceId", "")
         for page in pages

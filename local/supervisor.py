@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final
 
-from local import names
+from local import checks, names
 from local.certificates import Authority
 from local.functions import functions, mappings, start_functions, start_mappings
 from local.lambdas import LambdaService
@@ -115,11 +115,9 @@ class System:
 
     def _start(self) -> None:
         options = self.options
-        _refuse_second(self.state_file)
-        for option, port in (("--port", options.port), ("--tls-port", options.tls_port)):
-            _refuse_taken(option, port)
         template = parse(TEMPLATE.read_text("utf-8"))
         parameters = parameters_of(template, {})
+        given_dns = self._check(parameters["HostName"])
         zones = self._zones(parameters)
         self._clear_files()
         self._exit.callback(self.state_file.unlink, missing_ok=True)
@@ -131,7 +129,7 @@ class System:
         service = self._running.functions = LambdaService(spawner, self._rewrite)
         self._exit.callback(service.close)
 
-        aws, dns, sink = self._servers(spawner, authority, service.url, zones)
+        aws, dns, sink = self._servers(spawner, authority, service.url, zones, given_dns)
         overrides = {
             "DnsServers": dns,
             "SmtpPort": sink.rpartition(":")[2],
@@ -148,21 +146,32 @@ class System:
         gateway = self._gateway(spawner, authority, aws, stack, host_name)
         self._write_state(aws, stack, dns, sink, gateway, authority.ca_file)
 
+    def _check(self, host_name: str) -> str:
+        """StartError over an option that can't be; else --dns as "ip:port", "" without it."""
+        options = self.options
+        checks.no_second(self.state_file)
+        checks.ports_free(HOST, options.port, options.tls_port)
+        checks.accounts_fit([user for user, _ in self.accounts])
+        checks.files_writable(self.state_file, self.mail_dir)
+        if options.aws_endpoint:
+            checks.endpoint_answers(options.aws_endpoint)
+        return checks.dns_address(options.dns, host_name) if options.dns else ""
+
     def _servers(
-        self, spawner: Spawner, authority: Authority, lambda_url: str, zones: list[Path]
+        self, spawner: Spawner, authority: Authority, lambda_url: str, zones: list[Path], given_dns: str
     ) -> tuple[Aws, str, str]:
-        """moto, DNS server, sink, started together; (AWS, "host:port" of DNS, of the sink)."""
+        """moto, DNS server, sink, started together; (AWS, "ip:port" of DNS, of the sink)."""
         options = self.options
         certificate = authority.issue("sink", ("sink.localhost", f"mx.{names.INBOX_DOMAIN}", "localhost", HOST))
         tls = ["--cert", str(certificate.cert_file), "--key", str(certificate.key_file)]
         if not options.aws_endpoint:
             self._spawn(spawner, "moto", ["-m", "local.moto_server", "--lambda-url", lambda_url])
-        if not options.dns:
+        if not given_dns:
             self._spawn(spawner, "dns", ["-m", "local.dns", *map(str, zones)])
         self._spawn(spawner, "sink", ["-m", "local.sink", "--mail-dir", str(self.mail_dir), *tls])
         addresses = {name: f"{HOST}:{child.ready()['port']}" for name, child in self._running.children.items()}
         endpoint = options.aws_endpoint or f"http://{addresses['moto']}"
-        return Aws(endpoint, REGION), options.dns or addresses["dns"], addresses["sink"]
+        return Aws(endpoint, REGION), given_dns or addresses["dns"], addresses["sink"]
 
     def _gateway(
         self, spawner: Spawner, authority: Authority, aws: Aws, stack: Stack, host_name: str
@@ -231,8 +240,9 @@ class System:
             for user, password in self.accounts:
                 salt = new_salt()
                 account = Account(user, salt, hash_password(password, salt), PHONE, time.time())
-                if not await store.create(account):
-                    raise StartError(f"--account {user}: this user is there already")
+                if not await store.create(account):  # the stack is one that was there; this password is now right
+                    await store.remove(user.lower())
+                    await store.create(account)
         except RelayError as error:
             raise StartError(f"accounts can't be created: {error}") from error
         finally:
@@ -274,29 +284,6 @@ class System:
             partial = self.state_file.with_name(f".{self.state_file.name}.partial")
             partial.write_text(json.dumps(self.state, indent=2) + "\n", "utf-8")
             partial.replace(self.state_file)
-
-
-def _refuse_taken(option: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((HOST, port))
-        except PermissionError:
-            raise StartError(f"{option} {port}: not allowed for this user; ports from 1024 on are") from None
-        except OSError:
-            raise StartError(
-                f"{option} {port} is taken: stop what uses it, or give another (0 = any free one)"
-            ) from None
-
-
-def _refuse_second(state_file: Path) -> None:
-    """Two systems with one state file would delete each other's files."""
-    try:
-        state = json.loads(state_file.read_text("utf-8"))
-        socket.create_connection((state["host"], state["port"]), timeout=2).close()
-    except (OSError, ValueError, KeyError, TypeError):
-        return  # none, or one that was killed
-    raise StartError(f"--state {state_file}: a system that it describes is running; stop it, or give another file")
 
 
 def _log_to(path: Path) -> Callable[[], None]:

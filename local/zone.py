@@ -67,8 +67,10 @@ class Zone:
         """ZoneError if it can't be read or is not a master file."""
         try:
             text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ZoneError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+        except OSError as error:
+            raise ZoneError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise ZoneError(f"{path}: not a master file: it isn't text in UTF-8") from error
         return cls.parse(text, str(path))
 
     @classmethod

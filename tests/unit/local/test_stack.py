@@ -72,6 +72,19 @@ def test_functions_run_with_the_stack_s_environment(deployed: tuple[Aws, Stack])
     assert all(isinstance(value, str) for value in deliver.environment.values())
 
 
+def test_a_stack_that_is_there_is_used_with_what_it_holds(deployed: tuple[Aws, Stack]) -> None:
+    aws, stack = deployed
+    aws.client("sqs").send_message(QueueUrl=stack.resources["RecordDeadLetterQueue"], MessageBody="kept")
+    again = deploy(aws, parse(TEMPLATE.read_text()), {**OVERRIDES, "SmtpPort": "2626"})
+    assert again.resources == stack.resources
+    assert gaps(aws, again) == []
+    (kept,) = aws.client("sqs").receive_message(QueueUrl=again.resources["RecordDeadLetterQueue"])["Messages"]
+    assert kept["Body"] == "kept"
+    ports = {each.title: each.environment.get("RELAY_SMTP_PORT") for each in functions(aws, again, 60)}
+    assert ports["DeliverFunction"] == "2626"
+    deploy(aws, parse(TEMPLATE.read_text()), OVERRIDES)
+
+
 def test_what_goes_missing_is_a_gap(aws: Aws, folder: Path) -> None:
     stack = small(aws, folder)
     assert gaps(aws, stack) == []

@@ -1,5 +1,6 @@
 """Starting, describing and stopping the whole."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,8 +10,9 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import boto3
 import dns.message
@@ -18,9 +20,12 @@ import dns.query
 import pytest
 
 from local import supervisor
-from local.processes import StartError
+from local.processes import Spawner, StartError, base_environment
 from local.stack import ROOT
 from local.supervisor import Options, System, greeting
+from relay.aws.client import AwsClient
+from relay.aws.lambdas import invoke
+from relay.aws.signing import Credentials
 
 FIELDS = {
     "host", "port", "tls_port", "ca_file", "aws_endpoint", "region", "dns", "sink",
@@ -151,41 +156,131 @@ def test_accounts_and_other_servers_as_given(system: System, folder: Path) -> No
     assert not (folder / "s.json").exists()
 
 
+def test_an_endpoint_that_outlives_it(folder: Path) -> None:
+    spawner = Spawner(folder / "logs")
+    try:
+        moto = spawner.python("moto", ["-m", "local.moto_server"], base_environment(), cwd=ROOT).ready()
+        options = Options(
+            port=0,
+            tls_port=0,
+            state=folder / "s.json",
+            accounts=(("one@x.example", "secret"),),
+            aws_endpoint=f"http://127.0.0.1:{moto['port']}",
+        )
+        tables = []
+        for _ in range(2):
+            with System(options) as system:
+                tables.append(system.state["tables"])
+                assert "moto" not in system.state["pids"]
+                client = AwsClient("us-east-1", system.state["lambda"], credentials=Credentials("x", "x"))
+                answer = asyncio.run(invoke(client, system.state["functions"]["AccountsFunction"], {"action": "list"}))
+                assert [each["user"] for each in answer["accounts"]] == ["one@x.example"]
+        assert tables[0] == tables[1]
+    finally:
+        spawner.close()
+
+
 # --- what can't be started: one line, exit 1 ---
 
 
-def taken(folder: Path) -> tuple[Options, str]:
+Case = tuple[Options, str]
+
+
+def given(folder: Path, **options: Any) -> Options:
+    return Options(**{"port": 0, "tls_port": 0, "state": folder / "s", **options})
+
+
+def taken(folder: Path) -> Case:
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     test_what_cannot_be_started.listener = listener  # type: ignore[attr-defined]
-    return Options(port=port, tls_port=0, state=folder / "s"), f"mailrelay: --port {port} is taken: "
+    return given(folder, port=port), f"--port {port} is taken: "
 
 
-def bad_zone(folder: Path) -> tuple[Options, str]:
+def one_port_twice(folder: Path) -> Case:
+    return given(folder, port=2999, tls_port=2999), "--port and --tls-port are both 2999: "
+
+
+def bad_zone(folder: Path) -> Case:
     path = folder / "bad.zone"
     path.write_text("a.example. TXT x\nb.example. A 1.2.3\n")
-    return Options(port=0, tls_port=0, state=folder / "s", zone=path), f"mailrelay: --zone {path}:2: "
+    return given(folder, zone=path), f"--zone {path}:2: "
 
 
-def no_zone(folder: Path) -> tuple[Options, str]:
+def no_text_in_zone(folder: Path) -> Case:
+    path = folder / "bad.zone"
+    path.write_bytes(b"\xff\xfe")
+    return given(folder, zone=path), f"--zone {path}: not a master file: "
+
+
+def no_zone(folder: Path) -> Case:
     path = folder / "none"
-    return Options(port=0, tls_port=0, state=folder / "s", zone=path), f"mailrelay: --zone {path}: No such file"
+    return given(folder, zone=path), f"--zone {path}: No such file"
 
 
-def no_aws(folder: Path) -> tuple[Options, str]:
-    options = Options(port=0, tls_port=0, state=folder / "s", aws_endpoint="http://127.0.0.1:1")
-    return options, "mailrelay: the stack can't be created at http://127.0.0.1:1: "
+def no_aws(folder: Path) -> Case:
+    url = "http://127.0.0.1:1"
+    return given(folder, aws_endpoint=url), f"--aws-endpoint {url}: nothing answers there (Connection refused)"
 
 
-@pytest.mark.parametrize("case", [taken, bad_zone, no_zone, no_aws])
-def test_what_cannot_be_started(case: object, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options, line = case(folder)  # type: ignore[operator]
+def no_dns_host(folder: Path) -> Case:
+    return given(folder, dns="a..b:53"), "--dns a..b:53: there is no host a..b"
+
+
+def no_dns_server(folder: Path) -> Case:
+    return given(folder, dns="127.0.0.1:1"), "--dns 127.0.0.1:1: no DNS server is there (Connection refused)"
+
+
+def no_state_folder(folder: Path) -> Case:
+    (folder / "file").write_text("")
+    path = folder / "file" / "s"
+    return given(folder, state=path), f"--state {path}: the folder can't be made: File exists"
+
+
+def state_is_folder(folder: Path) -> Case:
+    return given(folder, state=folder), f"--state {folder} is a folder"
+
+
+def mail_dir_is_file(folder: Path) -> Case:
+    path = folder / "file"
+    path.write_text("")
+    return given(folder, mail_dir=path), f"--mail-dir {path}: the folder can't be made: File exists"
+
+
+def one_account_twice(folder: Path) -> Case:
+    return given(folder, accounts=(("a@x.se", "p"), ("A@x.se", "q"))), "--account A@x.se is given twice"
+
+
+def account_not_ascii(folder: Path) -> Case:
+    return given(folder, accounts=(("å@x.se", "p"),)), "--account å@x.se: the user name must be "
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        taken,
+        one_port_twice,
+        bad_zone,
+        no_text_in_zone,
+        no_zone,
+        no_aws,
+        no_dns_host,
+        no_dns_server,
+        no_state_folder,
+        state_is_folder,
+        mail_dir_is_file,
+        one_account_twice,
+        account_not_ascii,
+    ],
+)
+def test_what_cannot_be_started(case: Callable[[Path], Case], folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options, line = case(folder)
     assert supervisor.run(options) == 1
     said = capsys.readouterr()
     assert said.out == ""
-    assert said.err.startswith(line)
+    assert said.err.startswith(f"mailrelay: {line}")
     assert said.err.count("\n") == 1
-    assert not options.state.exists()
+    assert not options.state.is_file()
 
 
 # --- ends ---
