@@ -29,20 +29,37 @@ _VERBS: Final = {verb.value: verb for verb in Verb}
 _NOT_OFFERED: Final = frozenset({b"EXPN", b"HELP", b"TURN", b"ETRN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BURL"})
 
 # Octets of a line with its CRLF: RFC 5321 §4.5.3.1.4, and what each extension offered adds to MAIL:
-# SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), AUTH 500 (RFC 4954 §5).
+# SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), AUTH 500 (RFC 4954 §5),
+# RET 9 and ENVID 107; and to RCPT: NOTIFY 29 and ORCPT 507 (RFC 3461 §4.1-4.4, with the spaces before them).
 COMMAND_LIMIT: Final = 512
 AUTH_LIMIT: Final = 12_288  # RFC 4954 §4
-_LIMITS: Final = {Verb.MAIL: COMMAND_LIMIT + 26 + 17 + 10 + 500, Verb.AUTH: AUTH_LIMIT}
+_LIMITS: Final = {
+    Verb.MAIL: COMMAND_LIMIT + 26 + 17 + 10 + 500 + 9 + 107,
+    Verb.RCPT: COMMAND_LIMIT + 29 + 507,
+    Verb.AUTH: AUTH_LIMIT,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """sender: None for the null reverse-path `<>`. size: octets as announced, 0 if not."""
+    """sender: None for the null reverse-path `<>`. size: octets as announced, 0 if not.
+    ret: "FULL", "HDRS" or ""; envid: as xtext, or ""."""
 
     sender: Address | None
     size: int = 0
     eightbit: bool = False
     smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rcpt:
+    """notify: "NEVER", or of "SUCCESS,FAILURE,DELAY" in this order, or ""; orcpt: type;xtext, or ""."""
+
+    recipient: Address
+    notify: str = ""
+    orcpt: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +99,19 @@ _PATH: Final = rb' ?<([^"<>]*(?:"(?:[^"\\]|\\.)*"[^"<>]*)*)>(?: +(.*))?'
 _FROM: Final = re.compile(rb"FROM:" + _PATH, re.IGNORECASE | re.DOTALL)
 _TO: Final = re.compile(rb"TO:" + _PATH, re.IGNORECASE | re.DOTALL)
 # esmtp-param = esmtp-keyword ["=" esmtp-value]; xtext (RFC 3461 §4) is within esmtp-value's characters
-_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
+# and UTF-8, which RFC 6533 §3 lets into ORCPT
+_PARAMETER: Final = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\ud7ff\ue000-\U0010ffff]+))?")
 _SIZE: Final = re.compile(r"[0-9]{1,20}")  # size-value, RFC 1870 §3
-_AUTH_VALUE: Final = re.compile(r"<>|(?:[!-*,-<>-~]|\+[0-9A-F]{2})+")  # RFC 4954 §5; xtext, RFC 3461 §4
+_XTEXT: Final = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})+"  # RFC 3461 §4
+_AUTH_VALUE: Final = re.compile(f"<>|{_XTEXT}")  # RFC 4954 §5
+# RFC 3461 §4.4 has only printable ASCII and space in it, once decoded; so has §4.2 in an address that isn't utf-8's
+_PRINTABLE: Final = r"(?:[!-*,-<>-~]|\+(?:[2-6][0-9A-F]|7[0-9A-E]))+"
+_ENVID: Final = re.compile(f"(?=.{{1,100}}$){_PRINTABLE}")
+_ATOM: Final = r"[A-Za-z0-9!#$%&'*/?^_`{|}~-]+"  # addr-type; its "+" and "=" would be xtext's
+# utf-8-addr-xtext, with the characters themselves where the client may write them (RFC 6533 §3)
+_UTF8_ADDRESS: Final = r"(?i:utf-8);(?:[!-*,-<>-\[\]-~]|\\x\{[0-9A-F]{2,6}\}|[\x80-\ud7ff\ue000-\U0010ffff])+"
+_ORCPT: Final = re.compile(rf"(?=.{{1,500}}$)(?:{_UTF8_ADDRESS}|(?!(?i:utf-8);){_ATOM};{_PRINTABLE})")
+_EVENTS: Final = ("SUCCESS", "FAILURE", "DELAY")
 
 
 def parse_mail(argument: bytes) -> Mail:
@@ -92,6 +119,7 @@ def parse_mail(argument: bytes) -> Mail:
     if not match:
         raise Refused(replies.BAD_MAIL)
     parameters = _parameters(match[2])
+    ret, envid = parameters.pop("RET", ""), parameters.pop("ENVID", "")
     size, body = parameters.pop("SIZE", "0"), parameters.pop("BODY", "7BIT")
     smtputf8 = "SMTPUTF8" in parameters
     if parameters.pop("SMTPUTF8", None) is not None:
@@ -105,25 +133,53 @@ def parse_mail(argument: bytes) -> Mail:
         raise Refused(replies.BAD_SIZE)
     if (body or "").upper() not in ("7BIT", "8BITMIME"):
         raise Refused(replies.BAD_BODY)
+    if ret is None or ret.upper() not in ("", "FULL", "HDRS"):
+        raise Refused(replies.BAD_RET)
+    if envid is None or (envid and not _ENVID.fullmatch(envid)):
+        raise Refused(replies.BAD_ENVID)
     try:
         sender = parse_address(_text(match[1], smtputf8)) if match[1] else None
     except AddressError as error:
         raise Refused(replies.bad_sender(error.safe)) from error
-    return Mail(sender, int(size or 0), (body or "").upper() == "8BITMIME", smtputf8)
+    return Mail(sender, int(size or 0), (body or "").upper() == "8BITMIME", smtputf8, ret.upper(), envid)
 
 
-def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Address:
+def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Rcpt:
     match = _TO.fullmatch(argument)
     if not match:
         raise Refused(replies.BAD_RCPT)
-    if match[2]:
+    parameters = _parameters(match[2])
+    notify, orcpt = parameters.pop("NOTIFY", ""), parameters.pop("ORCPT", "")
+    if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
     if match[1].lower() == b"postmaster":  # RFC 5321 §4.1.1.3 means a local mailbox; a relay has none
         raise Refused(replies.NO_LOCAL_MAILBOX)
     try:
-        return parse_address(_text(match[1], smtputf8))
+        recipient = parse_address(_text(match[1], smtputf8))
     except AddressError as error:
         raise Refused(replies.bad_recipient(error.safe)) from error
+    return Rcpt(recipient, _notify(notify), _orcpt(orcpt, smtputf8))
+
+
+def _notify(value: str | None) -> str:
+    """notify-esmtp-value = "NEVER" / 1#notify-list-element (RFC 3461 §4.1)."""
+    if value == "":
+        return ""
+    words = (value or "").upper().split(",")
+    if words == ["NEVER"]:
+        return "NEVER"
+    if not set(words) <= set(_EVENTS):
+        raise Refused(replies.BAD_NOTIFY)
+    return ",".join(event for event in _EVENTS if event in words)
+
+
+def _orcpt(value: str | None, smtputf8: bool) -> str:
+    """ORCPT = original-recipient-address = addr-type ";" xtext (RFC 3461 §4.2), in ASCII whatever it came in."""
+    if value == "":
+        return ""
+    if not value or not _ORCPT.fullmatch(value) or not (smtputf8 or value.isascii()):
+        raise Refused(replies.BAD_ORCPT)
+    return "".join(each if each.isascii() else f"\\x{{{ord(each):X}}}" for each in value)
 
 
 def parse_auth(argument: bytes) -> Auth:
@@ -146,7 +202,7 @@ def some_argument(argument: bytes) -> None:
 
 def _parameters(text: bytes | None) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for word in (text or b"").decode("ascii", "replace").split():
+    for word in filter(None, (text or b"").decode("utf-8", "surrogateescape").split(" ")):
         match = _PARAMETER.fullmatch(word)
         if not match:
             raise Refused(replies.UNKNOWN_PARAMETER)

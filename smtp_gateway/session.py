@@ -17,6 +17,8 @@ from smtp_gateway.data import Body, Flaw
 from smtp_gateway.replies import Refused, Reply
 from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
 
+LARGEST_ENVELOPE: Final = 400_000  # octets: in JSON it is up to half as long again, beside the content inline
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -46,7 +48,10 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed."""
+    """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed.
+
+    ret, envid: as in Mail. dsn: (notify, orcpt) of each recipient that had one of them, as in Rcpt.
+    """
 
     account: str
     helo: str
@@ -55,6 +60,9 @@ class Message:
     content: bytes = field(repr=False)
     eightbit: bool
     smtputf8: bool
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,8 @@ class Session:
         self._exchange: auth.Exchange = auth.Plain()
         self._body = Body(0)
         self._mail = Mail(None)
-        self._recipients: dict[str, None] = {}
+        self._recipients: dict[str, tuple[str, str]] = {}
+        self._envelope = 0  # octets of the recipients and what was asked for them
 
     # What the caller may look at.
 
@@ -238,7 +247,7 @@ class Session:
 
     def _ehlo(self, argument: bytes) -> bytes:
         self._hello(argument)
-        extensions = ["PIPELINING", f"SIZE {self._limits.size}", "8BITMIME", "SMTPUTF8", "ENHANCEDSTATUSCODES"]
+        extensions = ["PIPELINING", f"SIZE {self._limits.size}", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"]
         if self._state is State.PLAIN:
             extensions.append("STARTTLS")
         elif self._state is State.SECURE:  # RFC 4954 §4: not in plaintext, not twice
@@ -281,10 +290,16 @@ class Session:
         return replies.SENDER_OK.wire
 
     def _rcpt(self, argument: bytes) -> bytes:
-        recipient = str(commands.parse_rcpt(argument, smtputf8=self._mail.smtputf8))
-        if recipient not in self._recipients and len(self._recipients) >= self._limits.recipients:
-            raise Refused(replies.TOO_MANY_RECIPIENTS)
-        self._recipients[recipient] = None
+        rcpt = commands.parse_rcpt(argument, smtputf8=self._mail.smtputf8)
+        recipient = str(rcpt.recipient)
+        if recipient not in self._recipients:  # else the first counts, with what was asked then
+            asked = rcpt.notify + rcpt.orcpt
+            size = self._envelope + len(recipient.encode("ascii", "backslashreplace")) * (2 if asked else 1)
+            size += len(asked)
+            if len(self._recipients) >= self._limits.recipients or size > LARGEST_ENVELOPE:
+                raise Refused(replies.TOO_MANY_RECIPIENTS)
+            self._envelope = size
+            self._recipients[recipient] = (rcpt.notify, rcpt.orcpt)
         return replies.RECIPIENT_OK.wire
 
     def _data(self, argument: bytes) -> bytes:
@@ -335,10 +350,14 @@ class Session:
             content=content,
             eightbit=self._mail.eightbit,
             smtputf8=self._mail.smtputf8,
+            ret=self._mail.ret,
+            envid=self._mail.envid,
+            dsn={recipient: asked for recipient, asked in self._recipients.items() if any(asked)},
         )
 
     def _forget_transaction(self) -> None:
         self._recipients = {}
+        self._envelope = 0
         self._body = Body(0)
 
 

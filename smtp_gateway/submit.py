@@ -8,7 +8,7 @@ from relay import encoding
 from relay.errors import PermanentError, TemporaryError
 from relay.ids import new_id
 from relay.ports import Clock, ContentStore, Queue
-from relay.submission import Content, Inline, Stored, Submission, content_key
+from relay.submission import Content, Dsn, Inline, Stored, Submission, content_key
 from smtp_gateway import replies
 from smtp_gateway.log import Log
 from smtp_gateway.message import LoopError, Trace, prepare
@@ -73,6 +73,9 @@ class Submit:
             # Undeclared 8-bit content is 8-bit content to the next server, which must be told (RFC 6152 §3).
             eightbit=message.eightbit or not content.isascii(),
             smtputf8=message.smtputf8,
+            ret=message.ret,
+            envid=message.envid,
+            dsn={recipient: Dsn(*asked) for recipient, asked in message.dsn.items()},
         )
         await self._queue.send(encoding.encode_submission(submission), group=message.account)
 

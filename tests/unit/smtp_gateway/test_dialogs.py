@@ -6,7 +6,8 @@ A dialog is text, one step a line:
     C| the same without CRLF
     S: a line of the server's replies; * stands for anything
     T: the TLS handshake happens here
-    M: the message that the session hands over: <sender> -> <recipient>, ...; then its content, "| " before each line
+    M: the message that the session hands over: <sender> -> <recipient>, ... with the parameters for notices after
+       it; then its content, "| " before each line
     X: the session ends here
     # a comment; "#! tls" begins over TLS, "#! size=100 errors=3" sets limits
 
@@ -65,10 +66,16 @@ class Player:
 
 def described(message: Message) -> Iterator[str]:
     flags = [name for name in ("eightbit", "smtputf8") if getattr(message, name)]
-    recipients = ", ".join(f"<{each}>" for each in message.recipients)
+    flags += [f"{name.upper()}={value}" for name in ("ret", "envid") if (value := getattr(message, name))]
+    recipients = ", ".join(" ".join([f"<{each}>", *asked(message, each)]) for each in message.recipients)
     yield " ".join([f"M: <{message.sender}> -> {recipients}", *flags])
     assert message.content == b"" or message.content.endswith(b"\r\n")
     yield from (f"| {line}".rstrip() for line in message.content.decode("utf-8", "backslashreplace").split("\r\n")[:-1])
+
+
+def asked(message: Message, recipient: str) -> list[str]:
+    values = message.dsn.get(recipient, ("", ""))
+    return [f"{name}={value}" for name, value in zip(("NOTIFY", "ORCPT"), values, strict=True) if value]
 
 
 def octets_of(step: str) -> bytes:

@@ -12,7 +12,7 @@ from relay.submission import Inline, Stored
 from smtp_gateway import replies
 from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
-from smtp_gateway.session import Message
+from smtp_gateway.session import Limits, Message, Session
 from smtp_gateway.submit import Peer, Submit
 from tests.fakes import FakeClock, FakeContent, FakeQueue
 
@@ -79,6 +79,29 @@ def test_a_thousand_recipients_fit() -> None:
     reply = place(replace(MESSAGE, recipients=recipients, content=CONTENT + b"a" * 100_000 + b"\r\n"))
     assert reply.code == 250
     assert decode_submission(place.queue.bodies[0]).rcpt_to == recipients
+
+
+def test_whatever_envelope_a_session_takes_fits_the_queue() -> None:
+    """The longest addresses that grow most in JSON, and all that can be asked for each."""
+    session = Session("gw.example", Limits(), tls=True)
+    session.receive(b"EHLO a.example\r\nAUTH PLAIN AGEAYg==\r\n")
+    session.authenticated("a")
+    session.receive(f"MAIL FROM:<> SMTPUTF8 RET=FULL ENVID={'x' * 100}\r\n".encode())
+    taken = 0
+    for number in range(1000):
+        address = f"{number:04}{'ö' * 28}@{'y' * 60}.{'z' * 60}.{'z' * 50}.example"
+        asked = f"NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;{'x' * 493}"
+        taken += session.receive(f"RCPT TO:<{address}> {asked}\r\n".encode()) == replies.RECIPIENT_OK.wire
+    assert 100 < taken < 1000
+    noise = os.urandom(encoding.inline_limit() - encoding.ENVELOPE_ROOM).hex()[: encoding.inline_limit() * 3 // 5]
+    session.receive(f"DATA\r\n{noise}\r\n.\r\n".encode())
+    message = session.event
+    assert isinstance(message, Message)
+    place = Place()
+    assert place(message).code == 250
+    submission = decode_submission(place.queue.bodies[0])
+    assert len(submission.rcpt_to) == len(submission.dsn) == taken
+    assert (submission.ret, submission.envid) == ("FULL", "x" * 100)
 
 
 FAILURES = [TemporaryError("away"), PermanentError("not legal"), TimeoutError()]
