@@ -94,7 +94,7 @@ def test_whatever_envelope_a_session_takes_fits_the_queue() -> None:
         taken += session.receive(f"RCPT TO:<{address}> {asked}\r\n".encode()) == replies.RECIPIENT_OK.wire
     assert 100 < taken < 1000
     noise = os.urandom(encoding.inline_limit() - encoding.ENVELOPE_ROOM).hex()[: encoding.inline_limit() * 3 // 5]
-    session.receive(f"DATA\r\n{noise}\r\n.\r\n".encode())
+    session.receive(f"DATA\r\nFrom: a\r\n\r\n{noise}\r\n.\r\n".encode())
     message = session.event
     assert isinstance(message, Message)
     place = Place()
