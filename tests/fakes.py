@@ -130,20 +130,22 @@ class FakeDeadLetters(Failing):
 
 
 class FakeContent(Failing):
-    """ports.ContentStore; `items`: key -> bytes."""
+    """ports.ContentStore; `items`: key -> bytes; `octets_read`: of all `get`s."""
 
     def __init__(self) -> None:
         super().__init__()
         self.items: dict[str, bytes] = {}
+        self.octets_read = 0
 
     async def put(self, key: str, data: bytes) -> None:
         self._maybe_fail()
         self.items[key] = data
 
-    async def get(self, key: str) -> bytes:
+    async def get(self, key: str, most: int | None = None) -> bytes:
         self._maybe_fail()
         try:
-            return self.items[key]
+            self.octets_read += len(self.items[key][:most])
+            return self.items[key][:most]
         except KeyError:
             raise PermanentError("the message's content is gone", f"no content under {key!r}") from None
 

@@ -345,13 +345,13 @@ def test_queue_messages_go_into_the_accounts_group(world: World) -> None:
 
 def test_large_content_is_held_by_few_at_once(world: World) -> None:
     held: list[int] = []
-    most = 0
+    peak = 0
 
     class Counting(FakeContent):
-        async def get(self, key: str) -> bytes:
-            nonlocal most
+        async def get(self, key: str, most: int | None = None) -> bytes:
+            nonlocal peak
             held.append(1)
-            most = max(most, len(held))
+            peak = max(peak, len(held))
             await asyncio.sleep(0)
             held.pop()
             return CONTENT
@@ -360,7 +360,7 @@ def test_large_content_is_held_by_few_at_once(world: World) -> None:
     size = deliver_module.MEMORY // deliver_module.COPIES // 2
     world.run(*(replace(DELIVERY, id=f"{n}", content=Stored(f"{n}", size)) for n in range(6)))
     assert len(world.transport.sent) == 6
-    assert most == 2
+    assert peak == 2
     world.run(replace(DELIVERY, id="huge", content=Stored("huge", 10 * size)))
     assert len(world.transport.sent) == 7
 

@@ -66,6 +66,14 @@ def world() -> World:
     return World()
 
 
+def test_of_large_content_only_the_header_is_read(world: World) -> None:
+    """A hundred failures of a message of 40 MB in one batch don't fit a function of 512 MB."""
+    world.content.items["key"] = CONTENT + b"x" * 1_000_000
+    (notice,) = world.run(report(outcome("a"), content=Stored("key", len(CONTENT) + 1_000_000)))
+    assert b"Subject: order" in text_of(notice)
+    assert world.content.octets_read < 20_000
+
+
 def text_of(delivery: Delivery) -> bytes:
     assert isinstance(delivery.content, Inline)
     return delivery.content.data

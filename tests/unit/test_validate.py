@@ -8,6 +8,7 @@ import pytest
 
 from relay.encoding import decode_delivery, decode_report, decode_submission
 from relay.errors import OutageError, PermanentError, TemporaryError
+from relay.header import MAX_HEADER
 from relay.outcome import Report, State
 from relay.ports import Claimed
 from relay.proof.verdict import Problem, Proof, Verdict
@@ -156,6 +157,22 @@ def test_stored_content_stays_where_it_is() -> None:
     world.content.items["content/big"] = CONTENT
     world.run(world.submission(content=Stored("content/big", len(CONTENT))))
     assert {each.content for each in world.deliveries} == {Stored("content/big", len(CONTENT))}
+
+
+def test_of_large_content_only_the_header_is_read() -> None:
+    """A hundred messages of 40 MB in one batch don't fit a function of 512 MB."""
+    world = World()
+    world.content.items["content/big"] = CONTENT + b"x" * 1_000_000
+    world.run(world.submission(content=Stored("content/big", len(CONTENT) + 1_000_000)))
+    assert len(world.deliveries) == 2
+    assert world.content.octets_read <= MAX_HEADER + 1
+
+
+def test_a_header_without_end_in_large_content_is_refused() -> None:
+    world = World()
+    world.content.items["content/big"] = CONTENT[:-8] + b"X: y\r\n" * 50_000 + b"\r\nbody\r\n"
+    world.run(world.submission(content=Stored("content/big", 300_000)))
+    assert {each.outcomes[0].text for each in world.reports} == {f"the header is longer than {MAX_HEADER} octets"}
     assert list(world.content.items) == ["content/big"]
 
 

@@ -69,8 +69,8 @@ class DeadLetters(Protocol):
 class ContentStore(Protocol):
     async def put(self, key: str, data: bytes) -> None: ...
 
-    async def get(self, key: str) -> bytes:
-        """The whole content. PermanentError if there is none under `key`."""
+    async def get(self, key: str, most: int | None = None) -> bytes:
+        """The whole content, or its first `most` octets. PermanentError if there is none under `key`."""
         ...
 
 

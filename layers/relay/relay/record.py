@@ -73,7 +73,7 @@ class Record:
                 return notice.header_of(data)
             case stored:
                 try:
-                    return notice.header_of(await self._content.get(stored.key))
+                    return notice.header_of(await self._content.get(stored.key, notice.MAX_HEADER + 4))
                 except PermanentError:  # its lifecycle has ended: the notice goes without
                     return b""
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from relay.encoding import encode_delivery, encode_report, encode_submission, fits_inline
 from relay.errors import OutageError, RelayError, TemporaryError
-from relay.header import HeaderError, read_header
+from relay.header import MAX_HEADER, HeaderError, read_header
 from relay.outcome import Outcome, Report, State
 from relay.ports import Clock, ContentStore, Ledger, LedgerEntry, Queue
 from relay.proof.verdict import Verdict, Verdicts, explain
@@ -32,7 +32,6 @@ from relay.submission import (
 )
 
 MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
-LARGE_AT_ONCE: Final = 3  # contents from the store in memory: 40 MB each, in 512 MB
 ROOM: Final = 10.0  # seconds before the deadline for what follows from the verdicts
 
 
@@ -87,7 +86,6 @@ class Validate:
         self._retry = retry
         self._observe = observe
         self._chance = chance
-        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, submission: Submission, *, deadline: float = math.inf) -> None:
         """deadline: epoch seconds; DNS that hasn't answered shortly before is asked again by a later attempt.
@@ -243,8 +241,7 @@ class Validate:
     async def _senders(self, content: Content) -> tuple[str, ...]:
         if isinstance(content, Inline):
             return read_header(content.data).senders()
-        async with self._large:
-            return read_header(await self._content.get(content.key)).senders()
+        return read_header(await self._content.get(content.key, MAX_HEADER + 1)).senders()
 
     async def _store(self, submission: Submission) -> Stored:
         """Once: a run that comes again writes the same bytes under the same key."""

@@ -35,6 +35,8 @@ def test_content_comes_back_byte_for_byte(run: Run, key: str, data: bytes) -> No
     async def test(content: ContentStore) -> None:
         await content.put(key, data)
         assert await content.get(key) == data
+        assert await content.get(key, 3) == data[:3]
+        assert await content.get(key, 10_000_000) == data
 
     run(test)
 
@@ -52,6 +54,8 @@ def test_missing_content_is_gone_for_good(run: Run) -> None:
     async def test(content: ContentStore) -> None:
         with pytest.raises(PermanentError, match="content is gone"):
             await content.get("nothing")
+        with pytest.raises(PermanentError, match="content is gone"):
+            await content.get("nothing", 3)
 
     run(test)
 

@@ -113,10 +113,12 @@ class AwsClient:
         headers = (("content-type", "application/x-www-form-urlencoded; charset=utf-8"),)
         return (await self.call(action, await self.request(service, "POST", "/", headers, body), body)).body
 
-    async def s3(self, method: str, bucket: str, key: str, body: bytes = b"") -> bytes:
-        """A call on one object, addressed by path; returns the answer's body."""
+    async def s3(
+        self, method: str, bucket: str, key: str, body: bytes = b"", *, headers: tuple[tuple[str, str], ...] = ()
+    ) -> bytes:
+        """A call on one object, addressed by path; returns the answer's body. headers: names in lower case."""
         path = f"/{bucket}/{quote(key, safe='/~')}"
-        return (await self.call(f"{method} object", await self.request("s3", method, path, (), body), body)).body
+        return (await self.call(f"{method} object", await self.request("s3", method, path, headers, body), body)).body
 
     async def call(
         self,
