@@ -248,7 +248,9 @@ def test_a_refused_delivery_is_never_sent(world: World) -> None:
     asyncio.run(world.ledger.refuse(DELIVERY.key, attempt=1, outcomes=(rejected,)))
     world.run(DELIVERY)
     assert world.transport.sent == []
-    assert world.reported()[0].outcomes == (rejected,)
+    (report,) = world.reported()
+    assert report.outcomes == (rejected,)
+    assert report.stage == "validate"  # the same row again, and no notice to a sender that is not proved
 
 
 def test_only_recipients_that_are_not_final_yet_are_sent_to(world: World) -> None:

@@ -120,7 +120,9 @@ class Deliver:
                 case Held(until=theirs):
                     await self._wait(delivery, theirs)
                 case Finished(entry):
-                    await self._report(delivery, tuple(entry.outcomes.values()))
+                    # A copy of the submission was refused: the sender isn't proved, and is told as validate tells.
+                    stage = "validate" if entry.refused else "deliver"
+                    await self._report(delivery, tuple(entry.outcomes.values()), stage)
                 case Superseded():
                     pass  # the later attempt was queued before the ledger moved on to it
                 case Claimed(entry):
@@ -175,7 +177,7 @@ class Deliver:
             else:
                 return
 
-    async def _report(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> None:
+    async def _report(self, delivery: Delivery, outcomes: tuple[Outcome, ...], stage: str = "deliver") -> None:
         report = Report(
             id=delivery.id,
             account=delivery.account,
@@ -183,7 +185,7 @@ class Deliver:
             domain=delivery.domain,
             chunk=delivery.chunk,
             received=delivery.received,
-            stage="deliver",
+            stage=stage,
             outcomes=outcomes,
             content=await self._quotable(delivery, outcomes),
             notice=delivery.notice,

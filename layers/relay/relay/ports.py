@@ -141,6 +141,11 @@ class LedgerEntry:
     final: bool = False
     outcomes: Mapping[str, Outcome] = field(default_factory=dict)
 
+    @property
+    def refused(self) -> bool:
+        """Final without ever having been claimed: what `settle` makes final bears its owner for good."""
+        return self.final and not self.owner
+
 
 @dataclass(frozen=True, slots=True)
 class Claimed:

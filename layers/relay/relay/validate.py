@@ -16,7 +16,7 @@ from relay.encoding import encode_delivery, encode_report, encode_submission, fi
 from relay.errors import OutageError, RelayError, TemporaryError
 from relay.header import MAX_HEADER, HeaderError, read_header
 from relay.outcome import Outcome, Report, State
-from relay.ports import Clock, ContentStore, Ledger, LedgerEntry, Queue
+from relay.ports import Clock, ContentStore, Ledger, Queue
 from relay.proof.verdict import Verdict, Verdicts, explain
 from relay.retry import RetryPolicy, hop
 from relay.submission import (
@@ -168,7 +168,7 @@ class Validate:
         outcomes = tuple(self._outcome(submission, recipient, final) for recipient in recipients)
         key = DeliveryKey(submission.id, *part)
         entry = await self._ledger.refuse(key, attempt=submission.attempt, outcomes=outcomes)
-        if _is_refusal(entry):  # else a copy of this submission was accepted before, and that stands
+        if entry.refused:  # else a copy of this submission was accepted before, and that stands
             await self._report(submission, part, recipients, tuple(entry.outcomes.values()), stored)
 
     async def _defer(self, submission: Submission, why: TemporaryError) -> None:
@@ -280,10 +280,6 @@ def _delivery(submission: Submission, content: Content, part: tuple[str, int], r
         envid=submission.envid,
         dsn=dsn_of(submission.dsn, recipients),
     )
-
-
-def _is_refusal(entry: LedgerEntry) -> bool:
-    return entry.final and not entry.owner  # what deliver settles bears its claim's owner for good
 
 
 async def _all(work: Iterable[Awaitable[None]]) -> None:
