@@ -205,7 +205,7 @@ def _parameters(text: bytes | None) -> dict[str, str | None]:
     for word in filter(None, (text or b"").decode("utf-8", "surrogateescape").split(" ")):
         match = _PARAMETER.fullmatch(word)
         if not match:
-            raise Refused(replies.UNKNOWN_PARAMETER)
+            raise Refused(replies.BAD_PARAMETER)
         if match[1].upper() in found:
             raise Refused(replies.REPEATED_PARAMETER)
         found[match[1].upper()] = match[2]

@@ -99,7 +99,8 @@ CANNOT_CHECK_LOGIN: Final = Reply(454, "4.7.0", "Authentication cannot be checke
 
 # --- the client's fault ------------------------------------------------------------------------
 
-LINE_TOO_LONG: Final = Reply(500, "5.5.6", "Line too long", counts=True)
+LINE_TOO_LONG: Final = Reply(500, "5.5.2", "Line too long", counts=True)
+AUTH_LINE_TOO_LONG: Final = Reply(500, "5.5.6", "Line too long", counts=True)  # RFC 4954 §6
 BAD_LINE: Final = Reply(500, "5.5.2", "Lines end in CRLF and hold no other CR, LF or NUL", counts=True)
 LINE_HAS_NO_END: Final = Reply(521, "5.5.2", "Lines end in CRLF, not in LF", counts=True)
 NOT_ASCII: Final = Reply(500, "5.5.2", "Not ASCII and not UTF-8", counts=True)
@@ -117,6 +118,7 @@ BAD_RET: Final = Reply(501, "5.5.4", "RET is FULL or HDRS", counts=True)
 BAD_ENVID: Final = Reply(501, "5.5.4", "ENVID takes xtext, at most 100 characters of it", counts=True)
 BAD_NOTIFY: Final = Reply(501, "5.5.4", "NOTIFY is NEVER, or of SUCCESS,FAILURE,DELAY", counts=True)
 BAD_ORCPT: Final = Reply(501, "5.5.4", "ORCPT takes type;address as xtext, at most 500 characters of it", counts=True)
+BAD_PARAMETER: Final = Reply(501, "5.5.4", "A parameter is KEYWORD or KEYWORD=value", counts=True)
 REPEATED_PARAMETER: Final = Reply(501, "5.5.4", "A parameter is given twice", counts=True)
 BAD_AUTH: Final = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]", counts=True)
 BAD_BASE64: Final = Reply(501, "5.5.2", "Not the base64 that the mechanism asks for", counts=True)
@@ -124,7 +126,7 @@ AUTH_CANCELLED: Final = Reply(501, "5.7.0", "Authentication cancelled", counts=T
 NOT_OFFERED: Final = Reply(502, "5.5.1", "Command not offered", counts=True)
 HELLO_FIRST: Final = Reply(503, "5.5.1", "Say EHLO first")
 MAIL_FIRST: Final = Reply(503, "5.5.1", "Say MAIL first")
-IN_TRANSACTION: Final = Reply(503, "5.5.1", "Not within a mail transaction")
+IN_TRANSACTION: Final = Reply(503, "5.5.1", "A message is begun already; finish it, or say RSET")
 ALREADY_TLS: Final = Reply(503, "5.5.1", "TLS is on already")
 ALREADY_AUTHENTICATED: Final = Reply(503, "5.5.1", "Authenticated already")
 UNKNOWN_MECHANISM: Final = Reply(504, "5.5.4", "Mechanisms offered: PLAIN LOGIN", counts=True)

@@ -200,7 +200,7 @@ class Session:
         try:
             if self._skipping or len(line) + 2 > commands.AUTH_LIMIT:
                 self._skipping = False
-                raise Refused(replies.LINE_TOO_LONG)
+                raise Refused(replies.AUTH_LINE_TOO_LONG if self._state is State.SASL else replies.LINE_TOO_LONG)
             if b"\n" in line or b"\r" in line or b"\0" in line:
                 raise Refused(replies.BAD_LINE)
             return self._sasl(line) if self._state is State.SASL else self._command(line)

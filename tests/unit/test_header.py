@@ -128,6 +128,11 @@ def test_refuses(lines: bytes, words: str) -> None:
         senders(b"Subject: x", lines)
 
 
+def test_an_empty_message_is_called_so() -> None:
+    with pytest.raises(HeaderError, match="the message is empty"):
+        read_header(b"")
+
+
 def test_folded_first_line_is_no_field() -> None:
     with pytest.raises(HeaderError, match="line 1"):
         read_header(b" Subject: x\r\n\r\n")

@@ -125,6 +125,8 @@ def _end_of_header(content: bytes) -> int:
         return blank + 4
     if len(content) > MAX_HEADER:
         raise HeaderError(f"the header is longer than {MAX_HEADER} octets")
+    if not content:
+        raise HeaderError("the message is empty")
     if not content.endswith(b"\r\n"):
         raise HeaderError("the header's last line has no end")
     return len(content)
