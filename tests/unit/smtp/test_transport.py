@@ -1,5 +1,6 @@
 """SmtpTransport against real sockets on loopback: what arrives, and who is tried next."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -234,3 +235,29 @@ def test_nothing_is_converted(capabilities: tuple[str, ...], content: bytes, enh
     assert (reply.permanent, reply.enhanced) == (True, enhanced)
     assert reply.remote == "mx1.b.example[127.0.0.1]"
     assert sink.received == []
+
+
+@pytest.mark.parametrize("silent", ["mx", "a"])
+def test_dns_that_is_silent_takes_no_longer_than_there_is(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: str) -> None:
+        await asyncio.Event().wait()
+
+    async def scenario() -> None:
+        async with world(Script()) as here:
+            here.zone.mx_records["b.example"] = tuple((10, f"mx{number}.dead.example") for number in range(300))
+            monkeypatch.setattr(here.zone, silent, never)
+            (reply,) = await here.send(left=SOON)
+            assert (reply.code, reply.enhanced, reply.permanent) == (451, "4.4.7", False)
+
+    run(scenario)
+
+
+def test_of_many_hosts_a_few_are_asked_about() -> None:
+    async def scenario() -> None:
+        async with world(Script()) as here:
+            here.zone.mx_records["b.example"] = tuple((10, f"mx{number}.dead.example") for number in range(300))
+            (reply,) = await here.send()
+            assert (reply.code, reply.enhanced) == (451, "4.4.4")
+            assert len(here.zone.asked) == 1 + 2 * LIMITS.hosts
+
+    run(scenario)

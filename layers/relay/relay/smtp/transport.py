@@ -3,7 +3,8 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from typing import Final, TypeVar
 
 from relay.ports import Clock, RecipientReply, Resolver
 from relay.smtp import protocol
@@ -15,8 +16,11 @@ from relay.smtp.protocol import Message, Phase, RefusedError
 from relay.smtp.replies import Reply
 from relay.submission import Delivery
 
-OUT_OF_TIME = Reply.ours(451, "4.4.7", "no time left in this attempt")
-BUSY = Reply.ours(451, "4.4.5", "all connections to the destination are in use")
+T = TypeVar("T")
+
+OUT_OF_TIME: Final = Reply.ours(451, "4.4.7", "no time left in this attempt")
+MORE_HOSTS: Final = Reply.ours(451, "4.4.4", "none of the mail servers looked up has an address; there are more")
+BUSY: Final = Reply.ours(451, "4.4.5", "all connections to the destination are in use")
 
 
 def opportunistic_tls() -> ssl.SSLContext:
@@ -59,7 +63,7 @@ class SmtpTransport:
         until = asyncio.get_running_loop().time() + deadline - self._clock.now()
         attempt = _Attempt(recipients)
         try:
-            route = await self._routes.find(delivery.domain)
+            route = await self._in_time(self._routes.find(delivery.domain), until)
             async with self._pool.slot(route.site, until=until - self._limits.least) as slot:
                 message = Message.prepare(
                     delivery.mail_from,
@@ -99,12 +103,16 @@ class SmtpTransport:
     ) -> AsyncIterator[Connection]:
         """A fresh connection to one address after the other; hosts in `spoken_to` have had their say."""
         tried = 0
-        attempt.fail(NO_ROUTE)  # stands unless a host fails otherwise
-        for host in route.hosts(self._chance):
+        hosts = route.hosts(self._chance)
+        asked = hosts[: self._limits.hosts]
+        attempt.fail(NO_ROUTE if asked == hosts else MORE_HOSTS)  # stands unless a host fails otherwise
+        for host in asked:
             try:
-                addresses = () if host in spoken_to else await self._routes.addresses(host)
+                addresses = () if host in spoken_to else await self._in_time(self._routes.addresses(host), until)
             except NoRouteError as error:
                 attempt.fail(error.reply)
+                if error.reply is OUT_OF_TIME:
+                    return
                 continue
             for address in addresses:
                 if host in spoken_to:
@@ -115,6 +123,14 @@ class SmtpTransport:
                 connection = await self._connect(attempt, host, address, until)
                 if connection is not None:
                     yield connection
+
+    async def _in_time(self, question: Awaitable[T], until: float) -> T:
+        """DNS may be silent for longer than there is time: a hostile domain can name hundreds of such hosts."""
+        try:
+            async with asyncio.timeout_at(until - self._limits.least):
+                return await question
+        except TimeoutError:
+            raise NoRouteError(OUT_OF_TIME) from None
 
     async def _connect(self, attempt: "_Attempt", host: str, address: str, until: float) -> Connection | None:
         remote = f"{host}[{address}]"
