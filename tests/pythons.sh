@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the unit tests under each supported Python that this machine has; says which it hasn't.
+# Runs the unit tests under each supported Python that this machine has and .venv isn't; says which it hasn't.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -14,7 +14,12 @@ find_python() { # the path of a python$1 that really runs: plain, or one of pyen
     return 1
 }
 
+tested=$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)
 for version in 3.11 3.12 3.13; do
+    if [ "$version" = "$tested" ]; then
+        echo "Python $version: that is .venv's, which make test runs with"
+        continue
+    fi
     if ! python=$(find_python "$version"); then
         echo "Python $version: not on this machine, skipped"
         continue
@@ -27,5 +32,5 @@ for version in 3.11 3.12 3.13; do
         touch "$venv/ready"
     fi
     echo "Python $version:"
-    "$venv/bin/pytest" tests/unit -p no:cacheprovider
+    "$venv/bin/pytest" tests/unit -n 3 --dist loadfile -p no:cacheprovider
 done
