@@ -7,7 +7,7 @@ clients=tests/clients
 declare -A package=(
   [swaks]=swaks [msmtp]=msmtp [curl]=curl [s-nail]=s-nail [git-email]=/usr/lib/git-core/git-send-email
   [libio-socket-ssl-perl]=perl:IO::Socket::SSL [libauthen-sasl-perl]=perl:Authen::SASL
-  [libmail-dkim-perl]=perl:Mail::DKIM [libsasl2-modules]='/usr/lib/*/sasl2/libplain.so' [openssl]=openssl [gpg]=gpg
+  [libsasl2-modules]='/usr/lib/*/sasl2/libplain.so' [openssl]=openssl [gpg]=gpg
 )
 # These start a service where an init system runs, and that is not ours to do.
 declare -A service=([postfix]=/usr/sbin/postfix [opendkim]=/usr/sbin/opendkim)
