@@ -4,13 +4,18 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
+from relay.aws.content import S3Content
+from relay.aws.deadletters import SqsDeadLetters
 from relay.aws.lambdas import invoke
+from relay.aws.ledger import DynamoLedger
 from relay.aws.messages import DynamoMessages
+from relay.aws.queue import SqsQueue
 from relay.aws.signing import Credentials
 from relay.aws.stack import stack_outputs
 from relay.errors import RelayError, TemporaryError
-from relayctl.context import Cloud, Service, Target
+from relayctl.context import STAGES, Cloud, Service, StageQueue, Target
 from relayctl.dns import template_service
 from relayctl.errors import CommandError
 
@@ -18,8 +23,15 @@ from relayctl.errors import CommandError
 LOCAL_NAMES = {
     "AccountsFunctionName": ("functions", "AccountsFunction"),
     "MessagesTableName": ("tables", "MessagesTable"),
+    "LedgerTableName": ("tables", "LedgerTable"),
+    "AccountsTableName": ("tables", "AccountsTable"),
+    **{
+        f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
+        for stage in STAGES
+        for kind in ("", "DeadLetter")
+    },
 }
-OUTPUTS = (*LOCAL_NAMES, "TokenName", "SpfDomain", "HostName")
+OUTPUTS = (*LOCAL_NAMES, "ContentBucketName", "TokenName", "SpfDomain", "HostName")
 
 
 class AwsCloud:
@@ -29,10 +41,19 @@ class AwsCloud:
         self._client = client
         self._accounts_function = outputs["AccountsFunctionName"]
         self.messages = DynamoMessages(client, outputs["MessagesTableName"])
+        self.ledger = DynamoLedger(client, outputs["LedgerTableName"])
+        self.users = DynamoAccounts(client, outputs["AccountsTableName"])
+        self.content = S3Content(client, outputs["ContentBucketName"])
         self.service = Service(outputs["TokenName"], outputs["SpfDomain"], outputs["HostName"])
+        self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}
 
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
         return await invoke(self._client, self._accounts_function, event)
+
+
+def _stage(client: AwsClient, outputs: Mapping[str, str], name: str) -> StageQueue:
+    url, dead = outputs[f"{name}QueueUrl"], outputs[f"{name}DeadLetterQueueUrl"]
+    return StageQueue(SqsQueue(client, url), SqsDeadLetters(client, url), SqsDeadLetters(client, dead))
 
 
 @asynccontextmanager
@@ -66,4 +87,5 @@ async def connect(target: Target) -> AsyncIterator[Cloud]:
 def _local_outputs(state: Mapping[str, Any]) -> dict[str, str]:
     service = template_service()  # a local system is always the present template's
     found = {output: state[section][name] for output, (section, name) in LOCAL_NAMES.items()}
+    found["ContentBucketName"] = state["bucket"]
     return {**found, "TokenName": service.token_name, "SpfDomain": service.spf_domain, "HostName": service.host_name}

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Final, Protocol, TextIO
 
-from relay.ports import Messages
+from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Queue
+
+STAGES: Final = ("validate", "deliver", "record")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,15 @@ class Service:
     host_name: str
 
 
+@dataclass(frozen=True, slots=True)
+class StageQueue:
+    """One stage's queue: to send onto, to look at; and its dead-letter queue."""
+
+    queue: Queue
+    live: DeadLetters
+    dead: DeadLetters
+
+
 class Cloud(Protocol):
     """A relay's AWS side, as far as commands need it."""
 
@@ -40,6 +51,20 @@ class Cloud(Protocol):
     @property
     def messages(self) -> Messages: ...
 
+    @property
+    def ledger(self) -> Ledger: ...
+
+    @property
+    def content(self) -> ContentStore: ...
+
+    @property
+    def users(self) -> Accounts: ...
+
+    @property
+    def stages(self) -> Mapping[str, StageQueue]:
+        """By stage, in their order: STAGES."""
+        ...
+
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
         """Invoke the accounts function; its answer. TemporaryError if that failed."""
         ...
@@ -47,7 +72,7 @@ class Cloud(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """out: standard output. environment, folder: the process's. now: epoch seconds.
+    """out: standard output. environment, folder: the process's. now: epoch seconds (so it is a relay.ports.Clock).
 
     ask: prompt -> a password typed unseen. connect: opens a target's AWS side; CommandError if it can't.
     """

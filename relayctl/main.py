@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from relay.errors import RelayError
-from relayctl import accounts, dns, messages, send, system, trace
+from relayctl import accounts, cancel, check, completion, dlq, dns, messages, resend, send, status, system, trace
 from relayctl.context import Cloud, Context, Target
 from relayctl.errors import FAILED, WRONG_USAGE, CommandError
 
@@ -21,11 +21,14 @@ examples:
   mailrelay demo
   mailrelay local
   mailrelay dns app@mycorp.se
+  mailrelay check app@mycorp.se
   mailrelay messages --since 1h --state bounced
 
 `mailrelay COMMAND --help` tells more. Exit codes: 0 done, 1 refused or failed,
 2 wrong usage.
 """
+# in the order that the help has them
+MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, dlq, status, completion)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
@@ -43,7 +46,7 @@ class Parser(argparse.ArgumentParser):
 def parser() -> argparse.ArgumentParser:
     whole = Parser(prog="mailrelay", description="An outbound mail relay.", epilog=EPILOG)
     commands = whole.add_subparsers(metavar="COMMAND", required=True)
-    for module in (system, dns, accounts, send, messages, trace):
+    for module in MODULES:
         module.add(commands)
     return whole
 

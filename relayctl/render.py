@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, TextIO
 
 from rich.console import Console, RenderableType
+from rich.table import Table
 from rich.text import Text
 
 from relay.outcome import Outcome, State
@@ -24,8 +25,11 @@ STYLES: Final = {
 
 
 def console(out: TextIO) -> Console:
-    """Colours only where `out` is a terminal (and NO_COLOR is unset); nothing in the text is taken for markup."""
-    return Console(file=out, markup=False, emoji=False, highlight=False)
+    """Colours and bold only where `out` is a terminal and NO_COLOR is unset; nothing in the text is markup."""
+    made = Console(file=out, markup=False, emoji=False, highlight=False)
+    if made.no_color:  # rich would still print bold
+        return Console(file=out, markup=False, emoji=False, highlight=False, color_system=None)
+    return made
 
 
 def show(out: TextIO, *blocks: RenderableType) -> None:
@@ -50,6 +54,28 @@ def iso(time: float) -> str:
 
 def plain_time(time: float) -> str:
     return datetime.fromtimestamp(int(time), UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def hanging(first: str, rest: Text | str) -> RenderableType:
+    """`first`, and beside it `rest`, folded in a column of its own."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True)
+    grid.add_column(overflow="fold")
+    grid.add_row(first, rest)
+    return grid
+
+
+def age(seconds: float) -> str:
+    """For people: 5 s, 3 min, 2 h, 9 d."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{int(seconds / length)} {unit}"
+    return f"{max(0, int(seconds))} s"
+
+
+def counted(number: int, thing: str) -> str:
+    """1 message, 2 messages."""
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def safe(text: str) -> str:

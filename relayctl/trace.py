@@ -2,8 +2,7 @@
 
 import argparse
 import asyncio
-import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from typing import Any, Final
 
@@ -13,15 +12,18 @@ from rich.text import Text
 
 from relay.outcome import State
 from relay.ports import Row
-from relayctl import render, target
+from relayctl import ids, render, target
 from relayctl.context import Context
-from relayctl.errors import DONE, CommandError, UsageError
+from relayctl.errors import DONE, CommandError
 
-EPILOG: Final = """\
+MOST_NAMED: Final = 3  # recipients that one line of the timeline names
+
+EPILOG: Final = f"""\
 example:
-  mailrelay trace 01931e3c-8f6e-7c1a-9b6e-6f0c3f0d9a10
+  mailrelay trace {ids.EXAMPLE}
 
-The id is in the relay's answer to the message: 250 2.0.0 queued as <id>.
+The id is in the relay's answer to the message: 250 2.0.0 queued as <id>. What
+is the same for several recipients is one entry of the timeline.
 
 --json prints an object: id, account, mail_from, received, notice, recipients: a
 list of recipient, state, attempts: a list, oldest first, of stage, attempt,
@@ -39,17 +41,14 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    try:
-        id = str(uuid.UUID(arguments.id))
-    except ValueError:
-        raise UsageError(f"{arguments.id!r} is not a message id; it looks like {EPILOG.split()[3]}") from None
+    id = ids.message_id(arguments.id)
     rows = asyncio.run(_rows(id, arguments, context))
     if not rows:
         raise CommandError(f"nothing is recorded about {id}: check the id, or ask again when it has been tried")
     if arguments.json:
         render.print_json(context.out, _fields(rows))
     else:
-        render.show(context.out, *_blocks(rows))
+        render.show(context.out, *_blocks(rows, context.now()))
     return DONE
 
 
@@ -91,30 +90,56 @@ def _fields(rows: tuple[Row, ...]) -> dict[str, Any]:
     }
 
 
-def _blocks(rows: tuple[Row, ...]) -> Iterator[RenderableType]:
+def _blocks(rows: tuple[Row, ...], now: float) -> Iterator[RenderableType]:
+    """Who and where they stand, then the timeline."""
     first = rows[0]
     sender = "the relay itself, as a notice" if first.notice else render.safe(first.mail_from) or "<>"
     yield Text(first.id, style="bold")
     yield Text(f"  from     {sender}", overflow="fold")
-    yield Text(f"  account  {render.safe(first.account)}", overflow="fold")
-    yield Text(f"  accepted {render.plain_time(first.received)} UTC")
-    for recipient, attempts in by_recipient(rows):
-        state = attempts[-1].outcome.state
-        yield Text.assemble("\n", (render.safe(recipient), "bold"), ": ", render.state_text(state), overflow="fold")
-        for each in attempts:
-            yield from _attempt(each)
+    yield Text(f"  account  {render.safe(first.account)}\n", overflow="fold")
+    latest = [attempts[-1] for _, attempts in by_recipient(rows)]
+    for row in latest:
+        state = render.state_text(row.outcome.state)
+        yield Text.assemble("  ", (render.safe(row.outcome.recipient), "bold"), ": ", state, overflow="fold")
+    yield Text(f"\n{render.plain_time(first.received)}  accepted (all times UTC)")
+    for alike in _together(rows, _event):
+        yield from _attempt(alike)
+    put_off = [row for row in latest if row.outcome.state is State.DEFERRED and row.outcome.next_due]
+    for alike in _together(put_off, lambda row: (row.outcome.next_due, row.stage, row.outcome.attempt)):
+        due = alike[0].outcome.next_due
+        late = ", under way" if due <= now else ""
+        yield render.hanging(render.plain_time(due), f"next {_doing(alike[0])} for {_names(alike)}{late}")
 
 
-def _attempt(row: Row) -> Iterator[RenderableType]:
+def _together(rows: Iterable[Row], key: Callable[[Row], tuple[Any, ...]]) -> Iterator[list[Row]]:
+    for _, alike in groupby(sorted(rows, key=key), key=key):
+        yield list(alike)
+
+
+def _event(row: Row) -> tuple[Any, ...]:
+    """By time; what is the same for several recipients is one event."""
     outcome = row.outcome
-    doing = "check" if row.stage == "validate" else "try"
-    yield Text.assemble(
-        f"  {render.plain_time(outcome.time)}  {doing} {outcome.attempt}  ", render.state_text(outcome.state)
-    )
+    same = outcome.state, outcome.remote, outcome.tls, outcome.code, outcome.enhanced, outcome.text
+    return outcome.time, row.stage != "validate", outcome.attempt, *same
+
+
+def _names(rows: list[Row]) -> str:
+    names = [render.safe(row.outcome.recipient) for row in rows]
+    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
+
+
+def _doing(row: Row) -> str:
+    return "check" if row.stage == "validate" else "try"
+
+
+def _attempt(alike: list[Row]) -> Iterator[RenderableType]:
+    row, outcome = alike[0], alike[0].outcome
+    what = f"{_doing(row)} {outcome.attempt} for " if outcome.state is not State.CANCELLED else ""
+    became = Text.assemble(f"{what}{_names(alike)}: ", render.state_text(outcome.state))
+    yield render.hanging(render.plain_time(outcome.time), became)
     lines = [render.words(outcome)]
     if outcome.remote:
         lines.insert(0, render.safe(f"{outcome.remote}, {outcome.tls or 'no TLS'}"))
-    if outcome.state is State.DEFERRED and outcome.next_due:
-        lines.append(f"next try at {render.plain_time(outcome.next_due)}")
     for line in lines:
         yield Padding(Text(line, overflow="fold"), (0, 0, 0, 4))

@@ -1,114 +1,14 @@
 """`mailrelay`: what each command prints, as text at 80 columns and as JSON, and its exit code."""
 
-import io
 import json
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from relay.errors import TemporaryError
-from relay.outcome import Outcome, State
-from relay.ports import Row
-from relayctl.context import Cloud, Context, Service, Target
-from relayctl.main import run
-from tests.fakes import FakeMessages
-
-RECEIVED = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
-ID = "0192f0c4-0000-7000-8000-000000000001"
-OTHER = "0192f0c4-0000-7000-8000-000000000002"
-NOTICE = "0192f0c4-0000-7000-8000-000000000003"
-REMOTE = "mx.there.example[192.0.2.7]"
-STATE = {
-    "host": "127.0.0.1",
-    "port": 1,
-    "tls_port": 1,
-    "ca_file": "",
-    "aws_endpoint": "http://127.0.0.1:1",
-    "region": "eu-north-1",
-    "tables": {"MessagesTable": "messages"},
-    "functions": {"AccountsFunction": "accounts"},
-}
-
-
-def row(recipient: str, state: State, attempt: int = 1, *, id: str = ID, **changes: Any) -> Row:
-    words = {
-        State.DELIVERED: (250, "2.0.0", "OK queued as 4711"),
-        State.DEFERRED: (451, "4.7.1", "Greylisted, try again later"),
-        State.BOUNCED: (550, "5.1.1", "No such user here"),
-    }
-    code, enhanced, text = words.get(state, (550, "5.7.1", "publish TXT token=0000 at shop.example"))
-    time = RECEIVED + 300 * (attempt - 1) + 1
-    due = time + 300 if state is State.DEFERRED else 0.0
-    outcome = Outcome(recipient, state, time, attempt, code, enhanced, text, REMOTE, "TLSv1.3", due)
-    fields: dict[str, Any] = {
-        "account": "user@login.example",
-        "mail_from": "news@shop.example",
-        "domain": recipient.rpartition("@")[2],
-        "received": RECEIVED,
-        "stage": "deliver",
-        **changes,
-    }
-    return Row(id=id, outcome=outcome, **fields)
-
-
-class FakeCloud:
-    def __init__(self) -> None:
-        self.messages = FakeMessages()
-        self.service = Service("token", "spf.example", "smtp.example")
-        self.asked: list[dict[str, Any]] = []
-        self.answer: dict[str, Any] = {"ok": True, "accounts": [{"user": "User@login.example"}]}
-
-    async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
-        self.asked.append(event)
-        return self.answer
-
-
-@dataclass
-class Ctl:
-    folder: Path
-    cloud: FakeCloud = field(default_factory=FakeCloud)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    targets: list[Target] = field(default_factory=list)
-    out: str = ""
-
-    def __call__(self, *argv: str) -> int:
-        out = io.StringIO()
-
-        @asynccontextmanager
-        async def connect(target: Target) -> AsyncIterator[Cloud]:
-            self.targets.append(target)
-            yield self.cloud
-
-        context = Context(out, self.environment, self.folder, lambda: RECEIVED + 3600, lambda _: "secret", connect)
-        code = run(argv, context)
-        self.out = out.getvalue()
-        return code
-
-
-@pytest.fixture
-def ctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ctl:
-    monkeypatch.setenv("COLUMNS", "80")
-    (tmp_path / ".local").mkdir()
-    (tmp_path / ".local" / "state.json").write_text(json.dumps(STATE))
-    return Ctl(tmp_path)
-
-
-@pytest.fixture
-def filled(ctl: Ctl) -> Ctl:
-    for each in (
-        row("jo@there.example", State.DEFERRED),
-        row("jo@there.example", State.DELIVERED, 2),
-        row("nobody@there.example", State.BOUNCED),
-        row("al@else.example", State.REJECTED, id=OTHER, stage="validate", received=RECEIVED + 60),
-        row("news@shop.example", State.DELIVERED, id=NOTICE, notice=True, mail_from="", received=RECEIVED + 30),
-    ):
-        ctl.cloud.messages._rows[each.id, each.outcome.recipient, each.stage, each.outcome.attempt] = each
-    return ctl
-
+from relay.outcome import State
+from relayctl.context import Target
+from tests.unit.relayctl.harness import ID, NOTICE, OTHER, RECEIVED, REMOTE, STATE, Ctl, row
 
 # --- messages ----------------------------------------------------------------------------------
 
@@ -196,21 +96,39 @@ def test_trace(filled: Ctl) -> None:
 {ID}
   from     news@shop.example
   account  user@login.example
-  accepted 2027-01-15 08:00:00 UTC
 
-jo@there.example: delivered
-  2027-01-15 08:00:01  try 1  deferred
-    {REMOTE}, TLSv1.3
-    451 4.7.1 Greylisted, try again later
-    next try at 2027-01-15 08:05:01
-  2027-01-15 08:05:01  try 2  delivered
-    {REMOTE}, TLSv1.3
-    250 2.0.0 OK queued as 4711
+  jo@there.example: delivered
+  nobody@there.example: bounced
 
-nobody@there.example: bounced
-  2027-01-15 08:00:01  try 1  bounced
+2027-01-15 08:00:00  accepted (all times UTC)
+2027-01-15 08:00:01  try 1 for nobody@there.example: bounced
     {REMOTE}, TLSv1.3
     550 5.1.1 No such user here
+2027-01-15 08:00:01  try 1 for jo@there.example: deferred
+    {REMOTE}, TLSv1.3
+    451 4.7.1 Greylisted, try again later
+2027-01-15 08:05:01  try 2 for jo@there.example: delivered
+    {REMOTE}, TLSv1.3
+    250 2.0.0 OK queued as 4711
+"""
+    )
+
+
+def test_trace_tells_what_comes_next(ctl: Ctl) -> None:
+    for each in (
+        *(row(f"{name}@there.example", State.DEFERRED) for name in "abcde"),
+        row("z@there.example", State.DEFERRED, 13, stage="validate"),
+    ):
+        ctl.cloud.messages._rows[each.id, each.outcome.recipient, each.stage, each.outcome.attempt] = each
+    assert ctl("trace", ID) == 0
+    assert "try 1 for a@there.example, b@there.example, c@there.example and 2 more: deferred" in " ".join(
+        ctl.out.split()
+    )
+    assert ctl.out.endswith(
+        """\
+2027-01-15 08:05:01  next try for a@there.example, b@there.example,
+                     c@there.example and 2 more, under way
+2027-01-15 09:05:01  next check for z@there.example
 """
     )
 
@@ -374,6 +292,19 @@ def test_a_local_system_by_its_state_file(ctl: Ctl, tmp_path: Path) -> None:
         (["dns", "nobody"], 2, "USER 'nobody': the user name must be an e-mail address"),
         (["dns", "a@b.example", "--domain", "a..b"], 2, "--domain 'a..b': the domain has an empty label"),
         (["dns", "åsa@b.example"], 2, "USER 'åsa@b.example': the user name must be ASCII"),
+        (["check", "a@b.example", "--domain", "a..b"], 2, "--domain 'a..b': the domain has an empty label"),
+        (["check", "a@b.example", "--dns", "ns1:53"], 2, "--dns: DNS server 'ns1:53' is not an IP address and port"),
+        (["cancel", "4711"], 2, "'4711' is not a message id; it looks like"),
+        (["cancel", ID], 1, f"nothing is recorded about {ID} yet: check the id; if it was sent just now"),
+        (["resend", "4711"], 2, "'4711' is not a message id; it looks like"),
+        (["resend", ID], 1, f"nothing is recorded about {ID}: check the id"),
+        (["resend", ID, "--to", "jo"], 2, "--to 'jo': the address has no domain"),
+        (["dlq"], 2, "required: ACTION"),
+        (["dlq", "list", "--limit", "-1"], 2, "argument --limit"),
+        (["dlq", "show", "4711"], 1, "no dead letter has the id 4711: see mailrelay dlq list"),
+        (["dlq", "redrive", "nothing"], 2, "argument QUEUE: invalid choice: 'nothing' (choose from"),
+        (["dlq", "redrive", "--id", "4711"], 1, "no dead letter has the id 4711"),
+        (["completion", "fish"], 2, "argument SHELL: invalid choice: 'fish' (choose from"),
         (["accounts"], 2, "required: ACTION"),
         (["accounts", "create", "a@b.example"], 2, "required: --phone"),
         (["accounts", "create", "a@b.example", "--phone", "070"], 2, "--phone '070': the phone number must have +"),
@@ -439,7 +370,10 @@ def test_send_takes_the_only_user(ctl: Ctl, capsys: pytest.CaptureFixture[str], 
 
 @pytest.mark.parametrize(
     "command",
-    ["", "dns", "accounts", "accounts create", "accounts list", "messages", "trace", "send", "local", "demo"],
+    [
+        *("", "dns", "check", "accounts", "accounts create", "accounts list", "messages", "trace", "send", "local"),
+        *("demo", "cancel", "resend", "dlq", "dlq list", "dlq show", "dlq redrive", "status", "completion"),
+    ],
 )
 def test_help_fits_80_columns_and_has_an_example(ctl: Ctl, capsys: pytest.CaptureFixture[str], command: str) -> None:
     assert ctl(*command.split(), "--help") == 0
