@@ -21,6 +21,7 @@ from relay.ports import (
     LedgerEntry,
     Row,
     Superseded,
+    Turn,
 )
 from relay.submission import Delivery, DeliveryKey
 
@@ -242,6 +243,35 @@ class FakeMessages(Failing):
 
 def _recipient_attempt(row: Row) -> tuple[str, bool, int]:
     return row.outcome.recipient, row.stage != "validate", row.outcome.attempt
+
+
+@dataclass
+class _Refusal:
+    by: str
+    since: float
+    until: float
+    turn: Turn
+    count: int = 0
+
+
+class FakeNotices(Failing):
+    """ports.Notices; `items`: by refusal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, _Refusal] = {}
+
+    async def turn(self, refusal: str, *, by: str, count: int, now: float, until: float) -> Turn | None:
+        self._maybe_fail()
+        item = self.items.get(refusal)
+        if item is None or item.until <= now:
+            turn = Turn(item.count, item.since) if item else Turn(0, now)
+            self.items[refusal] = _Refusal(by, now, until, turn)
+            return turn
+        if item.by == by:
+            return item.turn
+        item.count += count
+        return None
 
 
 class FakeAccounts(Failing):

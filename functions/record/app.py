@@ -16,11 +16,13 @@ from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.messages import DynamoMessages
+from relay.aws.notices import DynamoNotices
 from relay.aws.queue import SqsQueue
 from relay.clock import SystemClock
 from relay.encoding import decode_report
 from relay.outcome import Report, State
 from relay.record import Record
+from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
 from relay.worker import QueueWorker
 
@@ -52,11 +54,14 @@ def compose() -> tuple[QueueWorker[Report], Counted, Metrics]:
     clock = SystemClock()
     record = Record(
         messages=DynamoMessages(client, settings.messages_table),
+        notices=DynamoNotices(client, settings.notices_table),
         deliver_queue=SqsQueue(client, settings.deliver_queue_url),
         content=S3Content(client, settings.content_bucket),
         accounts=DynamoAccounts(client, settings.accounts_table),
         clock=clock,
+        retry=RetryPolicy(settings.clock_speed),
         host_name=settings.host_name,
+        late=settings.delay_notice_seconds,
     )
     counted = Counted(record)
     worker = QueueWorker(

@@ -11,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import notice
+from relay.notice import Facts
 from relay.outcome import Outcome, Report, State
-from relay.submission import Stored
+from relay.ports import Turn
+from relay.submission import Dsn, Stored
 
 NOW = 1_800_000_300.0
 HEADER = b"Received: from app\r\n\tby relay\r\nFrom: app@shop.example\r\nSubject: Your\r\n order\r\n"
@@ -48,8 +50,28 @@ PUBLISH = (
 REFUSED = replace(BOUNCED, state=State.REJECTED, code=550, enhanced="5.7.1", text=PUBLISH, remote="", tls="")
 
 
-def built(*failed: Outcome, report: Report = REPORT, to: str = "app@shop.example", header: bytes = HEADER) -> bytes:
-    return notice.build(report, failed, id="n-1", to=to, host_name="smtp.relay.example", now=NOW, header=header)
+DEFERRED = replace(
+    BOUNCED, state=State.DEFERRED, attempt=6, code=452, enhanced="4.2.2", text="Mailbox full", next_due=NOW + 14_400
+)
+RELAYED = replace(BOUNCED, state=State.DELIVERED, code=250, enhanced="2.0.0", text="queued as 42")
+COUNTED = Turn(more=12, since=1_800_000_000.0)
+
+
+def built(
+    *told: Outcome,
+    report: Report = REPORT,
+    to: str = "app@shop.example",
+    header: bytes = HEADER,
+    original: bytes = b"",
+    turn: Turn = notice.NOTHING_COUNTED,
+) -> bytes:
+    facts = Facts("smtp.relay.example", until=1_800_000_000.0 + 172_800, turn=turn)
+    return notice.build(report, told, facts, id="n-1", to=to, now=NOW, header=header, original=original)
+
+
+def words_of(raw: bytes) -> str:
+    part: Any = parsed(raw).get_payload(0)
+    return str(part.get_content()).replace("\r\n", "\n")
 
 
 def parsed(raw: bytes) -> EmailMessage:
@@ -144,6 +166,100 @@ It was meant for:
     assert "Remote-MTA" not in fields
 
 
+def test_a_delay_is_told_as_one() -> None:
+    raw = built(DEFERRED)
+    assert parsed(raw)["Subject"] == "Delayed mail to nobody@there.example"
+    words = words_of(raw)
+    assert "keeps trying; you need not send it again" in words
+    assert (
+        """
+nobody@there.example
+  mx.there.example[192.0.2.7] said:
+    452 Mailbox full
+  Next try: Fri, 15 Jan 2027 12:05:00 +0000
+  Given up: Sun, 17 Jan 2027 08:00:00 +0000
+"""
+        in words
+    )
+    fields = status_blocks(parsed(raw))[1]
+    assert (fields["Action"], fields["Status"]) == ("delayed", "4.2.2")
+    assert fields["Will-Retry-Until"] == "Sun, 17 Jan 2027 08:00:00 +0000"
+
+
+def test_a_success_is_told_as_handed_over() -> None:
+    raw = built(RELAYED)
+    assert parsed(raw)["Subject"] == "Relayed mail to nobody@there.example"
+    assert "has handed this message over" in words_of(raw)
+    fields = status_blocks(parsed(raw))[1]
+    assert (fields["Action"], fields["Status"]) == ("relayed", "2.0.0")
+    assert fields["Diagnostic-Code"] == "smtp; 250 2.0.0 queued as 42"
+    assert "Will-Retry-Until" not in fields
+
+
+@pytest.mark.parametrize(
+    ("orcpt", "field"),
+    [
+        pytest.param("rfc822;a+2Bb@old.example", "rfc822; a+b@old.example", id="xtext"),
+        pytest.param("x.400;/c+3Dse/", "x.400; /c=se/", id="another type"),
+        pytest.param(r"utf-8;\x{E5}@old.example", r"utf-8; \x{E5}@old.example", id="utf-8"),
+        pytest.param("rfc822;a+0D+0AAction:+20x", "rfc822; a??Action: x", id="never a line end"),
+        pytest.param("", None, id="none"),
+    ],
+)
+def test_what_the_sender_named_comes_back(orcpt: str, field: str | None) -> None:
+    report = replace(REPORT, envid="order+2B42+20x", dsn={BOUNCED.recipient: Dsn("", orcpt)} if orcpt else {})
+    whole, each = status_blocks(parsed(built(BOUNCED, report=report)))
+    assert whole["Original-Envelope-Id"] == "order+42 x"
+    assert each["Original-Recipient"] == field
+
+
+@pytest.mark.parametrize("body", [b"hello\r\n", "h\u00e9\r\n".encode()], ids=["7bit", "8bit"])
+def test_the_whole_original(body: bytes) -> None:
+    original = HEADER + b"\r\n" + body
+    raw = built(BOUNCED, original=notice.whole(original))
+    part: Any = parsed(raw).get_payload(2)
+    assert part.get_content_type() == "message/rfc822"
+    assert original in raw
+    assert part.get_payload(0).get_payload(decode=True).rstrip() == body.rstrip()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"A: b\r\n\r\n" + b"x" * 900 * 1200, id="one endless line"),
+        pytest.param(b"A: b\r\n\r\n" + b"xxxxxx\r\n" * 140_000, id="too large"),
+        pytest.param("A: \u00e9\r\n\r\nx\r\n".encode(), id="UTF-8 in the header"),
+        pytest.param(b"A: b\r\n\r\n\0\r\n", id="NUL"),
+    ],
+)
+def test_what_cannot_be_quoted_whole(content: bytes) -> None:
+    assert notice.whole(content) == b""
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        (notice.NOTHING_COUNTED, []),
+        (COUNTED, ["mail to 12 more recipients met the same."]),
+        (replace(COUNTED, more=1), ["mail to 1 more recipient met the same."]),
+    ],
+    ids=["none", "12", "1"],
+)
+def test_a_refusal_tells_how_many_more_there_were(turn: Turn, said: list[str]) -> None:
+    words = words_of(built(REFUSED, report=replace(REPORT, stage="validate"), turn=turn))
+    assert [line for line in words.splitlines() if "more recip" in line] == said
+    assert words.endswith("The same within the next hour is counted, and told of in the next notice.\n")
+    assert "next hour" not in words_of(built(BOUNCED, turn=turn))
+
+
+def test_a_validation_that_is_put_off_is_no_refusal() -> None:
+    late = replace(DEFERRED, code=451, enhanced="4.4.3", text="DNS of shop.example has not answered", remote="")
+    raw = built(late, report=replace(REPORT, stage="validate"))
+    assert parsed(raw)["Subject"] == "Not sent yet: your mail from shop.example"
+    assert "DNS of shop.example has not answered" in words_of(raw)
+    assert status_blocks(parsed(raw))[1]["Action"] == "delayed"
+
+
 def test_recipients_with_the_same_answer_share_one_paragraph() -> None:
     others = [replace(BOUNCED, recipient=f"r{number}@there.example") for number in range(3)]
     message = parsed(built(*others))
@@ -232,11 +348,20 @@ def test_header_of(content: bytes, header: bytes) -> None:
     assert notice.header_of(content) == header
 
 
-@given(text=st.text(max_size=1500), remote=st.text(max_size=300), header=st.binary(max_size=2000))
+@given(
+    text=st.text(max_size=1500),
+    remote=st.text(max_size=300),
+    header=st.binary(max_size=2000),
+    state=st.sampled_from([State.BOUNCED, State.DEFERRED, State.DELIVERED]),
+    asked=st.text(max_size=100),
+)
 @settings(max_examples=150, deadline=None)
-def test_whatever_was_said_the_notice_is_legal_mail(text: str, remote: str, header: bytes) -> None:
+def test_whatever_was_said_the_notice_is_legal_mail(
+    text: str, remote: str, header: bytes, state: State, asked: str
+) -> None:
     header = notice.header_of(header.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n")
-    raw = built(replace(BOUNCED, text=text, remote=remote), header=header)
+    report = replace(REPORT, envid=asked, dsn={BOUNCED.recipient: Dsn("", f"rfc822;{asked}")})
+    raw = built(replace(BOUNCED, text=text, remote=remote, state=state), report=report, header=header)
     assert raw.isascii()
     assert b"\0" not in raw
     lines = raw.split(b"\r\n")

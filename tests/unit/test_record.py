@@ -2,6 +2,8 @@
 
 import asyncio
 import itertools
+import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,15 +13,17 @@ from relay.errors import TemporaryError
 from relay.outcome import Outcome, Report, State
 from relay.ports import Account
 from relay.record import Record
-from relay.submission import Delivery, Inline, Stored
-from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeMessages, FakeQueue
+from relay.retry import RetryPolicy
+from relay.submission import Delivery, Dsn, Inline, Stored
+from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeMessages, FakeNotices, FakeQueue
 
 CONTENT = b"From: app@shop.example\r\nSubject: order\r\n\r\nsecret body\r\n"
 USER = Account(user="User@mailbox.example", salt=b"", hash=b"", phone="+46700000000", created=0.0)
 
 
-def outcome(recipient: str, state: State = State.BOUNCED, attempt: int = 1) -> Outcome:
-    return Outcome(f"{recipient}@there.example", state, 1_800_000_000.0 + attempt, attempt, 550, "5.1.1", "no")
+def outcome(recipient: str, state: State = State.BOUNCED, attempt: int = 1, **changes: Any) -> Outcome:
+    made = Outcome(f"{recipient}@there.example", state, 1_800_000_000.0 + attempt, attempt, 550, "5.1.1", "no")
+    return replace(made, **changes)
 
 
 def report(*outcomes: Outcome, **changes: Any) -> Report:
@@ -40,6 +44,7 @@ def report(*outcomes: Outcome, **changes: Any) -> Report:
 class World:
     def __init__(self) -> None:
         self.messages = FakeMessages()
+        self.notices = FakeNotices()
         self.queue = FakeQueue()
         self.content = FakeContent()
         self.content.items["key"] = CONTENT
@@ -47,10 +52,12 @@ class World:
         self.clock = FakeClock()
         self.record = Record(
             messages=self.messages,
+            notices=self.notices,
             deliver_queue=self.queue,
             content=self.content,
             accounts=self.accounts,
             clock=self.clock,
+            retry=RetryPolicy(),
             host_name="smtp.relay.example",
         )
 
@@ -167,7 +174,7 @@ def test_where_the_original_header_comes_from(world: World, content: Any, quoted
     assert (b"text/rfc822-headers" in text_of(delivery)) is quoted
 
 
-@pytest.mark.parametrize("port", ["messages", "queue", "content", "accounts"])
+@pytest.mark.parametrize("port", ["messages", "notices", "queue", "content", "accounts"])
 def test_a_failing_port_is_passed_on_and_the_repeat_completes(world: World, port: str) -> None:
     refused = report(outcome("a", State.REJECTED), stage="validate")
     getattr(world, port).fail_next(TemporaryError("away"))
@@ -175,3 +182,146 @@ def test_a_failing_port_is_passed_on_and_the_repeat_completes(world: World, port
         world.run(refused)
     assert world.queue.sent == []
     assert len(world.run(refused)) == 1
+
+
+# --- what the sender asked for (RFC 3461) -------------------------------------------------------
+
+RECEIVED = 1_800_000_000.0
+FOUR_HOURS = RECEIVED + 4 * 3600
+
+
+@pytest.mark.parametrize(
+    ("notify", "state", "told"),
+    [
+        ("", State.BOUNCED, b"Action: failed"),
+        ("FAILURE", State.EXPIRED, b"Action: failed"),
+        ("SUCCESS,DELAY", State.BOUNCED, None),
+        ("NEVER", State.BOUNCED, None),
+        ("", State.DEFERRED, b"Action: delayed"),
+        ("DELAY", State.DEFERRED, b"Action: delayed"),
+        ("SUCCESS,FAILURE", State.DEFERRED, None),
+        ("NEVER", State.DEFERRED, None),
+        ("", State.DELIVERED, None),
+        ("SUCCESS", State.DELIVERED, b"Action: relayed"),
+        ("FAILURE,DELAY", State.DELIVERED, None),
+        ("NEVER", State.DELIVERED, None),
+        ("SUCCESS,FAILURE,DELAY", State.CANCELLED, None),
+    ],
+)
+def test_what_is_told(world: World, notify: str, state: State, told: bytes | None) -> None:
+    dsn = {"a@there.example": Dsn(notify, "rfc822;a@there.example")}
+    notices = world.run(report(outcome("a", state, time=FOUR_HOURS), dsn=dsn, envid="e1"))
+    assert [told in text_of(each) for each in notices if told] == ([True] if told else [])
+    assert len(notices) == bool(told)
+    for each in notices:
+        assert b"Original-Envelope-Id: e1\r\n" in text_of(each)
+        assert b"Original-Recipient: rfc822; a@there.example\r\n" in text_of(each)
+
+
+def test_success_is_the_remote_s_to_tell_where_it_offers_dsn(world: World) -> None:
+    dsn = {"a@there.example": Dsn("SUCCESS"), "b@there.example": Dsn("SUCCESS")}
+    outcomes = outcome("a", State.DELIVERED, dsn=True), outcome("b", State.DELIVERED)
+    (told,) = world.run(report(*outcomes, dsn=dsn, content=Inline(CONTENT)))
+    assert b"a@there" not in text_of(told)
+    assert b"Subject: order" in text_of(told)
+
+
+@pytest.mark.parametrize(
+    ("tried", "time", "told"),
+    [
+        pytest.param(0.0, RECEIVED, False, id="first attempt"),
+        pytest.param(RECEIVED + 6600, RECEIVED + 13_800, True, id="at 3 h 50: the next would be at 8 h"),
+        pytest.param(RECEIVED + 6600, FOUR_HOURS + 10, True, id="after four hours"),
+        pytest.param(RECEIVED + 13_800, RECEIVED + 28_200, False, id="told before"),
+        pytest.param(RECEIVED + 10, RECEIVED + 100_000, True, id="after an outage of ours"),
+    ],
+)
+def test_a_delay_is_told_once(world: World, tried: float, time: float, told: bool) -> None:
+    again = report(outcome("a", State.DEFERRED, 6, time=time), outcome("b", State.DEFERRED, 6, time=time), tried=tried)
+    notices = world.run(again, again)
+    assert len({each.key for each in notices}) == told
+    assert all(b"a@there" in text_of(each) and b"b@there" in text_of(each) for each in notices)
+
+
+def test_a_delay_told_later_by_parameter() -> None:
+    world = World()
+    world.record._late = 20 * 3600.0
+    late = outcome("a", State.DEFERRED, 6, time=FOUR_HOURS)
+    assert not world.run(report(late))
+    assert world.run(report(replace(late, time=RECEIVED + 20 * 3600), tried=late.time))
+
+
+@pytest.mark.parametrize(
+    ("state", "ret", "whole"),
+    [
+        (State.BOUNCED, "FULL", True),
+        (State.BOUNCED, "HDRS", False),
+        (State.BOUNCED, "", False),
+        (State.DEFERRED, "FULL", False),
+        (State.DELIVERED, "FULL", False),
+    ],
+)
+def test_the_whole_original_comes_back_of_failures_only(world: World, state: State, ret: str, whole: bool) -> None:
+    dsn = {"a@there.example": Dsn("SUCCESS,FAILURE,DELAY")}
+    (told,) = world.run(report(outcome("a", state, time=FOUR_HOURS), ret=ret, dsn=dsn))
+    assert (b"secret body" in text_of(told)) is whole
+    assert b"Subject: order" in text_of(told)
+
+
+def test_a_large_original_goes_by_reference_and_a_larger_one_not_at_all(world: World) -> None:
+    lines = b"".join(f"\u00e9{os.urandom(30).hex()}\r\n".encode() for _ in range(8000))
+    world.content.items["key"] = CONTENT + lines
+    failed = report(outcome("a"), ret="FULL")
+    (told,) = world.run(failed)
+    assert told.eightbit
+    assert isinstance(told.content, Stored)
+    assert world.content.items["key"] in world.content.items[told.content.key]
+    world.content.items["key"] = CONTENT + 2 * lines + lines
+    (told,) = world.run(failed)
+    assert b"rfc822-headers" in text_of(told)
+    assert not told.eightbit
+
+
+# --- the same refusal --------------------------------------------------------------------------
+
+
+def refused(number: int, *recipients: str, text: str = "no SPF", **changes: Any) -> Report:
+    outcomes = [outcome(each, State.REJECTED, text=text) for each in recipients or ("a",)]
+    return report(*outcomes, stage="validate", id=f"0192f0c4-0000-7000-8000-{number:012}", **changes)
+
+
+def test_the_same_refusal_is_told_once_an_hour_with_a_count(world: World) -> None:
+    assert len(world.run(*(refused(number) for number in range(50)))) == 1
+    assert not world.run(refused(50, "b", "c"))
+    world.clock.advance(3599)
+    assert not world.run(refused(51))
+    world.clock.advance(1)
+    (told,) = world.run(refused(52))
+    assert b"mail to 52 more recipients met the same." in text_of(told)
+    world.clock.advance(7200)
+    (told,) = world.run(refused(53))
+    assert b"more recipient" not in text_of(told)
+    assert len(world.messages.rows) == 55
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param({"account": "other@mailbox.example"}, id="another user"),
+        pytest.param({"mail_from": "app@other.example"}, id="another domain"),
+        pytest.param({"text": "no DMARC"}, id="another reason"),
+    ],
+)
+def test_another_refusal_is_told(world: World, other: dict[str, Any]) -> None:
+    assert len(world.run(refused(1), refused(2, **other))) == 2
+
+
+def test_a_refusal_s_report_that_comes_twice_is_told_the_same(world: World) -> None:
+    first, second, third = world.run(refused(1), refused(2), refused(1), refused(1))
+    assert first == second == third
+
+
+def test_what_deliver_met_is_told_of_each_recipient(world: World) -> None:
+    """RFC 3461 §5.2.6: programs count bounces by recipient."""
+    reports = (report(outcome("a"), id=f"0192f0c4-0000-7000-8000-{number:012}") for number in range(10))
+    assert len(world.run(*reports)) == 10

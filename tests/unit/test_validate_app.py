@@ -40,6 +40,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         "RELAY_LEDGER_TABLE": "ledger",
         "RELAY_MESSAGES_TABLE": "messages",
         "RELAY_ACCOUNTS_TABLE": "accounts",
+        "RELAY_NOTICES_TABLE": "notices",
+        "RELAY_DELAY_NOTICE_HOURS": "4",
         "RELAY_CONTENT_BUCKET": "content",
         "RELAY_TOKEN_NAME": "elastx-mrs",
         "RELAY_SPF_DOMAIN": "elastx.email",

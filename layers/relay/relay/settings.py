@@ -15,6 +15,7 @@ class FunctionSettings:
     token_name, spf_domain, host_name: what senders publish and where they connect.
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
+    delay_notice_seconds: after how long a sender is told that mail is not delivered yet, before clock_speed.
     """
 
     validate_queue_url: str
@@ -23,6 +24,7 @@ class FunctionSettings:
     ledger_table: str
     messages_table: str
     accounts_table: str
+    notices_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -31,6 +33,7 @@ class FunctionSettings:
     clock_speed: float
     dns_servers: tuple[str, ...]
     smtp_port: int
+    delay_notice_seconds: float
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -58,6 +61,7 @@ class FunctionSettings:
             ledger_table=text("RELAY_LEDGER_TABLE"),
             messages_table=text("RELAY_MESSAGES_TABLE"),
             accounts_table=text("RELAY_ACCOUNTS_TABLE"),
+            notices_table=text("RELAY_NOTICES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
@@ -66,4 +70,5 @@ class FunctionSettings:
             clock_speed=number("RELAY_CLOCK_SPEED"),
             dns_servers=tuple(filter(None, environment.get("RELAY_DNS_SERVERS", "").replace(" ", "").split(","))),
             smtp_port=int(number("RELAY_SMTP_PORT")),
+            delay_notice_seconds=3600 * number("RELAY_DELAY_NOTICE_HOURS"),
         )
