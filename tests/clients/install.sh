@@ -7,6 +7,8 @@ clients=tests/clients
 declare -A package=(
   [swaks]=swaks [msmtp]=msmtp [curl]=curl [s-nail]=s-nail [git-email]=/usr/lib/git-core/git-send-email
   [libio-socket-ssl-perl]=perl:IO::Socket::SSL [libauthen-sasl-perl]=perl:Authen::SASL
+  [libmime-tools-perl]=perl:MIME::Parser
+  [libmail-deliverystatus-bounceparser-perl]=perl:Mail::DeliveryStatus::BounceParser
   [libsasl2-modules]='/usr/lib/*/sasl2/libplain.so' [openssl]=openssl [gpg]=gpg
 )
 # These start a service where an init system runs, and that is not ours to do.
