@@ -32,11 +32,20 @@ MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, 
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Texts keep their lines; room for the longest command, which argparse forgets to indent."""
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += self._indent_increment
+
+
 class Parser(argparse.ArgumentParser):
-    """Errors in one line; help texts keep their lines."""
+    """Errors in one line."""
 
     def __init__(self, **options: Any) -> None:
-        options["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        options["formatter_class"] = Help
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:

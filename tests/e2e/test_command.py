@@ -3,12 +3,15 @@
 import json
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.system import PASSWORD, USER, LocalSystem, local_system, mailrelay, wait_for
+from relay.encoding import encode_submission
+from relay.submission import Inline, Submission
+from tests.system import PASSWORD, USER, LocalSystem, local_system, mailrelay, marks, message, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +123,139 @@ def test_accounts(system: LocalSystem) -> None:
         USER,
         "New@login.example",
     }
+
+
+STATE = ("--state-file", "state.json")
+
+
+def fates(system: LocalSystem, id: str) -> dict[str, str]:
+    whole = json.loads(call(system.folder, "trace", id, "--json", *STATE))
+    return {each["recipient"]: each["state"] for each in whole["recipients"]}
+
+
+def recorded(system: LocalSystem, id: str, *states: str) -> None:
+    """Wait until the message's recipients are in these states, in any order."""
+
+    def there() -> bool:
+        return bool(list(filter(lambda row: row["id"] == id, system.rows()))) and sorted(
+            fates(system, id).values()
+        ) == sorted(states)
+
+    wait_for(f"{id} to be {states}", there)
+
+
+def test_cancel_ends_the_attempts(system: LocalSystem) -> None:
+    id = system.submit("news@proved.example", ["full@in.example", "ok@in.example"], message("cancelled"))
+    recorded(system, id, "deferred", "delivered")
+
+    def cancelled() -> bool:  # not while an attempt is under way
+        done = subprocess.run([mailrelay(), "cancel", id, *STATE], cwd=system.folder, capture_output=True, text=True)
+        assert "cancelled: full@in.example" in done.stdout or "being sent right now" in done.stdout
+        return done.returncode == 0
+
+    wait_for("the cancellation", cancelled)
+    recorded(system, id, "cancelled", "delivered")
+    attempts = len([row for row in system.rows() if row["id"] == id])
+    # the attempt that was queued comes, finds that it is over, and ends
+    wait_for("empty queues", lambda: not any(system.depth(f"{name}Queue") for name in ("Deliver", "Record")))
+    assert len([row for row in system.rows() if row["id"] == id]) == attempts
+    text = call(system.folder, "trace", id, *STATE)
+    assert "full@in.example: cancelled\n" in text
+    assert "452 4.2.2 Mailbox full" in text
+    assert "next try" not in text
+    assert (
+        "Nothing was left to cancel."
+        in subprocess.run([mailrelay(), "cancel", id, *STATE], cwd=system.folder, capture_output=True, text=True).stdout
+    )
+
+
+def test_check_mend_resend(system: LocalSystem) -> None:
+    """Refused for its DNS; `check` says what to publish; published, the message goes out again."""
+    content = message("mended", sender="news@mended.example")
+    id = system.submit("news@mended.example", ["m@in.example"], content)
+    recorded(system, id, "rejected")
+    said = subprocess.run(
+        [mailrelay(), "check", USER, "--domain", "mended.example", "--json", *STATE],
+        cwd=system.folder,
+        capture_output=True,
+        text=True,
+    )
+    assert said.returncode == 1
+    records = [each["publish"] for each in json.loads(said.stdout)["records"]]
+    assert len(records) == 3
+    with (system.folder / "zone").open("a") as zone:
+        zone.writelines(f'{each["name"]}. 1 IN {each["type"]} "{each["value"]}"\n' for each in records)
+
+    def right() -> bool:
+        argv = [mailrelay(), "check", USER, "--domain", "mended.example", *STATE]
+        return subprocess.run(argv, cwd=system.folder, capture_output=True).returncode == 0
+
+    wait_for("DNS to be right", right)
+
+    def accepted() -> bool:  # validate may remember its no for some seconds
+        again = json.loads(call(system.folder, "resend", id, "--json", *STATE))
+        assert again["resent"] == id
+        assert again["recipients"] == ["m@in.example"]
+        wait_for("its fate", lambda: [row for row in system.rows() if row["id"] == again["id"]])
+        return fates(system, again["id"]) == {"m@in.example": "delivered"}
+
+    wait_for("the second time", accepted)
+    (mail,) = [mail for mail in system.sunk() if mail.rcpt_to == ["m@in.example"]]
+    assert mail.content.endswith(content)
+    assert id.encode() in mail.content  # its first trace header
+    refused = call(system.folder, "resend", id, "--to", "x@in.example", *STATE, code=1)
+    assert refused == "mailrelay: x@in.example is not among the recipients: m@in.example\n"
+
+
+def test_check_of_a_domain_that_is_right(system: LocalSystem) -> None:
+    assert "Yes: all is right." in call(system.folder, "check", USER, "--domain", "proved.example", *STATE)
+    assert (
+        "nothing"
+        in subprocess.run(
+            [mailrelay(), "check", USER, "--domain", "unproved.example", *STATE],
+            cwd=system.folder,
+            capture_output=True,
+            text=True,
+        ).stdout
+    )
+
+
+def test_dead_letters_and_status(system: LocalSystem) -> None:
+    """Put straight onto the dead-letter queue: the way there takes minutes (test_whole_way.py goes it)."""
+    url = system.state["queues"]["ValidateDeadLetterQueue"]
+    poison = json.dumps({"v": 1, "kind": "submission", "id": "poisoned", "content": {"base64": "secret"}})
+    system.client("sqs").send_message(QueueUrl=url, MessageBody=poison)
+    status = json.loads(call(system.folder, "status", "--json", *STATE))
+    assert status["gateway"]["greeting"].startswith("220 ")
+    assert [each["dead"] for each in status["queues"]] == [1, 0, 0]
+    assert status["last_hour"]["delivered"] >= 1
+    validate, *others = json.loads(call(system.folder, "dlq", "list", "--json", *STATE))
+    assert not any(each["count"] for each in others)
+    (letter,) = validate["messages"]
+    assert letter["id"] == "poisoned"
+    assert letter["why"].startswith("unreadable submission")
+    shown = call(system.folder, "dlq", "show", "poisoned", *STATE)
+    assert letter["message_id"] in shown
+    assert "secret" not in shown
+    system.client("sqs").send_message(  # beside it one that is well
+        QueueUrl=url,
+        MessageBody=encode_submission(
+            Submission(
+                "01931e3c-8f6e-7c1a-9b6e-6f0c3f0d9a10",
+                USER,
+                "news@proved.example",
+                ("redriven@in.example",),
+                time.time(),
+                Inline(message("redriven")),
+            )
+        ),
+        MessageGroupId=USER,
+    )
+    assert call(system.folder, "dlq", "redrive", "validate", *STATE) == "validate: 2 messages put back\n"
+    wait_for("the good one", lambda: ("redriven", "redriven@in.example") in marks(system.sunk()))
+    assert system.depth("ValidateDeadLetterQueue") == 0
+    text = call(system.folder, "status", *STATE)
+    assert max(map(len, text.splitlines())) <= 80
 
 
 def test_a_system_that_has_gone(system: LocalSystem, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """From an app's SMTP session to a recorded outcome, through the real template, handlers and sockets."""
 
+import json
 import os
 import signal
 import smtplib
@@ -158,6 +159,14 @@ def test_an_unreadable_message_ends_in_the_dead_letter_queue(system: LocalSystem
     beside = {(f"beside-poison-{number}", f"h{number}@in.example") for number in range(10)}
     wait_for("the rest of the batch", lambda: beside <= marks(system.sunk()).keys())
     wait_for("the dead letter", lambda: system.depth("ValidateDeadLetterQueue") == 1, 200)
+    dlq = [mailrelay(), "dlq", "redrive", "--json", "--state-file", str(system.folder / "state.json")]
+    done = subprocess.run(dlq, capture_output=True, text=True, check=True)
+    assert {each["queue"]: each["moved"] for each in json.loads(done.stdout)} == {
+        "validate": 1,
+        "deliver": 0,
+        "record": 0,
+    }
+    assert (system.depth("ValidateQueue"), system.depth("ValidateDeadLetterQueue")) == (1, 0)
 
 
 def test_nothing_is_left_behind() -> None:
