@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-pythons check format lock clean
+.PHONY: help setup demo up test clients test-pythons check format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -34,14 +34,21 @@ test: setup ## all tests
 	@bash tests/clients/install.sh
 	@$(BIN)/pytest -n 3 --dist loadfile
 
+clients: setup ## docs/clients.md anew: which mail program brings which message through
+	@bash tests/clients/install.sh
+	@$(BIN)/python -m tests.clients.table
+
 test-pythons: ## the unit tests under every supported Python that this machine has
 	@bash tests/pythons.sh
+
+bench: setup ## 1,000 messages through the whole local system: time, and CPU by process
+	@$(BIN)/python bench/whole_way.py
 
 check: setup $(SAM)/ready ## lint, types, import contracts, template lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/cfn-lint template.yaml && echo "cfn-lint: template.yaml is fine"
 	@SAM_CLI_TELEMETRY=0 $(SAM)/bin/sam validate --lint --region eu-north-1
 

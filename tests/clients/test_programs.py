@@ -9,10 +9,31 @@ from pathlib import Path
 import pytest
 
 from tests.clients import null_client
-from tests.clients.programs import Program, Relay, programs
-from tests.system import PASSWORD, USER, LocalSystem, Mail, local_system, message, wait_for
+from tests.clients.programs import Program, programs
+from tests.clients.table import LF, SAME, relay_of, run
+from tests.system import LocalSystem, Mail, local_system, message, wait_for
 
 PROGRAMS = {program.id: program for program in programs()}
+
+
+# Of the table: the messages that are easiest to harm.
+MESSAGES = (*("git-patch", "python-dots", "python-blanks", "dkimpy-simple", "smime-signed", "nodemailer-smtputf8", LF),)
+NOT_ASCII = "5.6.7 An address that is not ASCII needs the SMTPUTF8 parameter at MAIL"
+BARE_LF = "554 5.6.0 Message refused: it has a CR or LF that is not part of a CRLF"
+
+# What is as it is on the program's side. Everything else arrives as it was.
+ALWAYS = {"swaks": "blank line at the end", "Postfix": "+Received"}
+KNOWN = {
+    ("swaks", "python-dots"): "changed: `.` is lost",
+    ("swaks", LF): "changed: `.` is lost",
+    ("swaks", "nodemailer-smtputf8"): NOT_ASCII,
+    ("msmtp", "nodemailer-smtputf8"): NOT_ASCII,
+    ("Net-SMTP", "nodemailer-smtputf8"): NOT_ASCII,
+    ("smtplib", "nodemailer-smtputf8"): "UnicodeEncodeError",
+    ("aiosmtplib", "nodemailer-smtputf8"): "UnicodeEncodeError",
+    ("curl", LF): "curl: (8)",
+    ("smtplib", LF): BARE_LF,
+}
 
 
 @pytest.fixture(scope="module")
@@ -25,11 +46,6 @@ def system() -> Iterator[LocalSystem]:
 def home() -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="mailrelay-client-") as name:  # short: Postfix's sockets are in it
         yield Path(name)
-
-
-def relay(system: LocalSystem, password: str = PASSWORD) -> Relay:
-    state = system.state
-    return Relay("localhost", state["port"], state["tls_port"], state["ca_file"], USER, password)
 
 
 def prepare(home: Path, mark: str) -> None:
@@ -52,7 +68,7 @@ def test_the_guides_settings_send(system: LocalSystem, home: Path, program: Prog
         pytest.skip(why)
     mark = f"{program.id}-{'tls' if tls else 'starttls'}"
     prepare(home, mark)
-    here, recipient = relay(system), f"{mark.lower()}@in.example"
+    here, recipient = relay_of(system), f"{mark.lower()}@in.example"
     program.write(home, here, "news@proved.example", recipient, tls=tls)
     with null_client.running(home) if program.id == "Postfix" else nullcontext():
         done = program.run(home, here, "news@proved.example", recipient, tls=tls)
@@ -73,8 +89,19 @@ def test_a_wrong_password_is_a_failure_that_it_tells(system: LocalSystem, home: 
     if why := program.absent():
         pytest.skip(why)
     prepare(home, "wrong")
-    here = relay(system, "wrong")
+    here = relay_of(system, "wrong")
     program.write(home, here, "news@proved.example", "wrong@in.example", tls=False)
     done = program.run(home, here, "news@proved.example", "wrong@in.example")
     assert done.returncode != 0
     assert REFUSED.search(done.stdout + done.stderr)
+
+
+def test_programs_and_messages(system: LocalSystem) -> None:
+    """A part of docs/clients.md: the messages that are easiest to harm."""
+    wrong = {
+        (program, message): cell
+        for program, cells in run(system, MESSAGES).items()
+        for message, cell in cells.items()
+        if (known := KNOWN.get((program, message), ALWAYS.get(program, SAME))) not in cell or (known == SAME != cell)
+    }
+    assert not wrong
