@@ -22,6 +22,7 @@ SETTINGS = FunctionSettings(
     ledger_table="t",
     messages_table="t",
     accounts_table="t",
+    notices_table="t",
     content_bucket="b",
     token_name="relay-token",
     spf_domain="relay.example",
@@ -30,6 +31,7 @@ SETTINGS = FunctionSettings(
     clock_speed=1.0,
     dns_servers=(),
     smtp_port=25,
+    delay_notice_seconds=14_400.0,
 )
 
 
