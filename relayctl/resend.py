@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from relay.address import AddressError, parse_address
 from relay.errors import PermanentError
-from relay.resend import Resend, Resent
+from relay.resend import Resend, Resent, UnclearError
 from relayctl import ids, render, target
 from relayctl.context import Context
 from relayctl.errors import DONE, CommandError, UsageError
@@ -56,7 +56,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 async def _resend(id: str, only: frozenset[str], arguments: argparse.Namespace, context: Context) -> Resent:
     async with context.connect(target.find(arguments, context)) as cloud:
         queue = cloud.stages["validate"].queue
-        return await Resend(messages=cloud.messages, content=cloud.content, queue=queue, clock=context)(id, only)
+        resend = Resend(messages=cloud.messages, content=cloud.content, queue=queue, clock=context)
+        try:
+            return await resend(id, only)
+        except UnclearError as error:
+            raise CommandError(error.safe) from None
 
 
 def _address(text: str) -> str:

@@ -116,6 +116,9 @@ def test_accounts(system: LocalSystem) -> None:
     state = ["--state-file", "state.json"]
     said = call(system.folder, "accounts", "create", "New@login.example", "--phone", "+46700000001", *state)
     assert said.startswith("Account New@login.example is made; its password is on its way to +46700000001 by SMS.")
+    assert (
+        "No phone rings on this machine; the SMS says:\n  smtp.elastx.email: user New@login.example password " in said
+    )
     taken = call(system.folder, "accounts", "create", "new@login.example", "--phone", "+46700000001", *state, code=1)
     assert taken.startswith("mailrelay: new@login.example: ")
     assert "taken" in taken
@@ -218,6 +221,25 @@ def test_check_of_a_domain_that_is_right(system: LocalSystem) -> None:
             text=True,
         ).stdout
     )
+
+
+def test_the_same_system_by_its_stack(system: LocalSystem) -> None:
+    """As a deployed one is: by CloudFormation's outputs, with the caller's own credentials."""
+    environment = {
+        "AWS_ENDPOINT_URL": system.state["aws_endpoint"],
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    stack = ["--stack", "mailrelay", "--region", system.state["region"]]
+    status = json.loads(call(system.folder, "status", "--json", *stack, **environment))
+    assert status["gateway"] is None
+    assert [each["queue"] for each in status["queues"]] == ["validate", "deliver", "record"]
+    id = system.submit("news@proved.example", ["full@in.example", "nobody@in.example"], message("by stack"))
+    recorded(system, id, "deferred", "bounced")
+    again = json.loads(call(system.folder, "resend", id, "--json", *stack, **environment))
+    assert again["recipients"] == ["nobody@in.example"]
+    assert call(system.folder, "dlq", "redrive", *stack, **environment) == "There is nothing to put back.\n"
+    assert "bounced" in call(system.folder, "trace", id, *stack, **environment)
 
 
 def test_dead_letters_and_status(system: LocalSystem) -> None:

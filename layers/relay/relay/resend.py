@@ -19,6 +19,10 @@ IF_NAMED: Final = FAILED | {State.CANCELLED}  # somebody didn't want it sent
 UTF8_TRACE: Final = b" with UTF8SMTPSA "
 
 
+class UnclearError(TemporaryError):
+    """The queue has not said whether it took the new message; `safe` names its id."""
+
+
 @dataclass(frozen=True, slots=True)
 class Resent:
     """id: of the new message."""
@@ -39,8 +43,8 @@ class Resend:
     async def __call__(self, id: str, only: frozenset[str] = frozenset()) -> Resent:
         """only: just these recipients, failed or cancelled; none means all that failed.
 
-        PermanentError says why nothing was sent: not known, a notice, nothing failed, content gone. After a
-        TemporaryError from the queue it may have been sent: its text names the new id.
+        PermanentError says why nothing was sent: not known, a notice, nothing failed, content gone.
+        UnclearError if it may have been sent, any other TemporaryError if it was not.
         """
         rows = await self._messages.of_id(id)
         if not rows:
@@ -72,8 +76,8 @@ class Resend:
         try:
             await self._queue.send(encode_submission(submission), group=submission.account)
         except TemporaryError as error:
-            safe = f"{error.safe}; it may have been sent or not: see mailrelay trace {again}"
-            raise TemporaryError(safe, error.detail) from error
+            safe = f"{error.safe}; it may have been sent again or not; see mailrelay trace {again}"
+            raise UnclearError(safe, error.detail) from error
         return Resent(again, recipients)
 
 

@@ -104,6 +104,14 @@ def test_resend_that_can_not_be(ctl: Ctl, capsys: pytest.CaptureFixture[str], ar
     assert capsys.readouterr().err == line
 
 
+def test_resend_that_may_have_been(ctl: Ctl, capsys: pytest.CaptureFixture[str]) -> None:
+    put_off(ctl)
+    ctl.cloud.content.items[f"content/{ID}"] = SECRET
+    ctl.cloud.stages["validate"].queue.fail = TemporaryError("away")
+    assert ctl("resend", ID) == 1
+    assert "it may have been sent again or not; see mailrelay trace " in capsys.readouterr().err
+
+
 # --- dlq ---------------------------------------------------------------------------------------
 
 
