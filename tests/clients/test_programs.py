@@ -1,6 +1,7 @@
 """Every program of docs/senders.md sends through the local system with the settings that the guide gives."""
 
 import re
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from relay.proof.token import records_to_publish
 from tests.clients import null_client
-from tests.clients.programs import Program, programs
+from tests.clients.programs import GUIDE, Program, programs
 from tests.clients.table import LF, SAME, relay_of, run
 from tests.system import LocalSystem, Mail, local_system, message, wait_for
 
@@ -79,21 +81,36 @@ def test_the_guides_settings_send(system: LocalSystem, home: Path, program: Prog
         assert mail.content.rstrip(b"\r\n").endswith((home / "message.eml").read_bytes().rstrip(b"\r\n"))
 
 
-REFUSED = re.compile(r"535|User name or password wrong|authentication failed|Login denied|Authentication failed", re.I)
+def exit_codes() -> Iterator[tuple[str, int, int]]:
+    """(program's name, of a wrong password, of a refused recipient), as the guide's last table has them."""
+    for name, password, recipient in re.findall(r"^\| ([^|]+) \| (\d+) \| (\d+) \|", GUIDE.read_text("utf-8"), re.M):
+        yield name, int(password), int(recipient)
 
 
-@pytest.mark.parametrize(
-    "program", [each for each in PROGRAMS.values() if each.id != "Postfix"], ids=lambda each: each.id
-)
-def test_a_wrong_password_is_a_failure_that_it_tells(system: LocalSystem, home: Path, program: Program) -> None:
+@pytest.mark.parametrize(("name", "password", "recipient"), list(exit_codes()))
+def test_a_refusal_is_told(system: LocalSystem, home: Path, name: str, password: int, recipient: int) -> None:
+    (program,) = [each for each in PROGRAMS.values() if each.name == name]
     if why := program.absent():
         pytest.skip(why)
-    prepare(home, "wrong")
-    here = relay_of(system, "wrong")
-    program.write(home, here, "news@proved.example", "wrong@in.example", tls=False)
-    done = program.run(home, here, "news@proved.example", "wrong@in.example")
-    assert done.returncode != 0
-    assert REFUSED.search(done.stdout + done.stderr)
+    prepare(home, "refused")
+    for here, to, code, words in (
+        (relay_of(system, "wrong"), "a@in.example", password, r"User name or password wrong|Login denied"),
+        (relay_of(system), "a@192.0.2.1", recipient, r"IP addresses are not accepted|RCPT failed: 553"),
+    ):
+        program.write(home, here, "news@proved.example", to, tls=False)
+        done = program.run(home, here, "news@proved.example", to)
+        assert re.search(words, done.stdout + done.stderr), done.stdout + done.stderr
+        assert done.returncode == code
+
+
+def test_the_guides_token_is_the_tools() -> None:
+    command = re.search(r"^echo \"elastx-mrs=.*$", GUIDE.read_text("utf-8"), re.M)
+    assert command
+    said = subprocess.run(["bash", "-c", command[0]], capture_output=True, text=True, check=True).stdout.strip()
+    records = records_to_publish("corp.example", "app@corp.example", "elastx-mrs", "elastx.email")
+    assert records[0].value == said
+    for each in records[1:]:
+        assert f"`{each.value}`" in GUIDE.read_text("utf-8")
 
 
 def test_programs_and_messages(system: LocalSystem) -> None:
