@@ -8,7 +8,6 @@ import re
 import signal
 import sys
 import time
-import urllib.request
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from local import sms
 from local.demo_messages import DOMAIN, INBOX, Key, Mail, messages, new_key
 from local.processes import StartError
 from local.supervisor import Options, System
@@ -142,22 +142,14 @@ class Demo:
         answer = self._aws(lambda client: invoke(client, self._state["functions"]["AccountsFunction"], event))
         if not answer.get("ok"):
             raise DemoError(f"no account was made: {answer.get('error')}")
-        text = self._sms()
+        text = sms.latest(self._state["aws_endpoint"], PHONE)
         render.show(
             self._out, Padding(Panel(text, title=f"SMS to {PHONE}", title_align="left", width=72), (0, 0, 0, 2))
         )
         found = re.search(r"password (\S+)", text)
         if not found:
-            raise DemoError(f"the SMS has no password: {text!r}")
+            raise DemoError(f"no SMS with a password was sent to {PHONE}: {text!r}")
         return found[1], tuple(DnsRecord(**record) for record in answer["records"])
-
-    def _sms(self) -> str:
-        url = f"{self._state['aws_endpoint']}/moto-api/data.json"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310 - moto's, on loopback
-            texts = [sms for sms in json.load(answer)["sns"]["SMS"] if sms["phone_number"] == PHONE]
-        if not texts:
-            raise DemoError(f"no SMS was sent to {PHONE}")
-        return str(texts[-1]["message"])
 
     def _publish(self, records: tuple[DnsRecord, ...]) -> Key:
         self._title("The sign-up: DNS records", f"mailrelay dns {USER}")

@@ -362,15 +362,21 @@ def greeting(system: System) -> str:
         ("logs", show(state["logs"])),
     ]
     lines = [f"  {name:<18} {value}" for name, value in rows]
-    memory = "" if system.options.aws_endpoint else "  It is all in memory: what isn't delivered when it stops is gone."
+    memory = "" if system.options.aws_endpoint else "\nIt is all in memory: what isn't delivered when it stops is gone."
     text = "\n".join(["The relay is running; Ctrl-C stops it." + memory, "", *lines, ""])
     if not system.options.accounts:
         sender, recipient = f"news@{names.DEMO_DOMAIN}", f"you@{names.INBOX_DOMAIN}"
+        where = "" if system.options.state == DEFAULT_STATE else f" --state {show(str(system.state_file))}"
         text += f"""
-Send a first message:
+Send a first message, with our own command or by any mail program:
 
-  printf 'From: {sender}\\nTo: {recipient}\\nSubject: Hello\\n\\nIt works.\\n' | curl --crlf --ssl-reqd \\
-    --cacert {show(state["ca_file"])} --url smtp://{state["host"]}:{state["port"]} --user '{user}:{password}' \\
-    --mail-from {sender} --mail-rcpt {recipient} --upload-file -
+  MAILRELAY_PASSWORD={password} \\
+    .venv/bin/mailrelay send --user {user} --to {recipient}{where}
+
+  printf 'From: {sender}\\nSubject: Hello\\n\\nIt works\\n' |
+    curl -v --crlf --ssl-reqd --cacert {show(state["ca_file"])} \\
+      --url smtp://{state["host"]}:{state["port"]} \\
+      --user '{user}:{password}' \\
+      --mail-from {sender} --mail-rcpt {recipient} --upload-file -
 """
     return text + "\n"

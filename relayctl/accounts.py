@@ -58,8 +58,20 @@ def run_create(arguments: argparse.Namespace, context: Context) -> int:
         render.print_json(context.out, {name: value for name, value in answer.items() if name != "ok"})
         return DONE
     context.out.write(f"Account {answer['user']} is made; its password is on its way to {phone} by SMS.\n")
+    if text := _local_sms(arguments, context, phone):
+        context.out.write(f"No phone rings on this machine; the SMS says:\n  {render.safe(text)}\n")
     context.out.write(f"The DNS records that let a domain send with it: mailrelay dns {answer['user']}\n")
     return DONE
+
+
+def _local_sms(arguments: argparse.Namespace, context: Context, phone: str) -> str:
+    """What the local system would have sent; "" for a deployed one."""
+    state = target.find(arguments, context).state
+    if not state:
+        return ""
+    from local import sms
+
+    return sms.latest(state["aws_endpoint"], phone)
 
 
 def run_list(arguments: argparse.Namespace, context: Context) -> int:

@@ -35,10 +35,10 @@ OUTPUTS = (*LOCAL_NAMES, "ContentBucketName", "TokenName", "SpfDomain", "HostNam
 
 
 class AwsCloud:
-    """outputs: the stack's."""
+    """functions: where they are invoked. outputs: the stack's."""
 
-    def __init__(self, client: AwsClient, outputs: Mapping[str, str]) -> None:
-        self._client = client
+    def __init__(self, client: AwsClient, functions: AwsClient, outputs: Mapping[str, str]) -> None:
+        self._functions = functions
         self._accounts_function = outputs["AccountsFunctionName"]
         self.messages = DynamoMessages(client, outputs["MessagesTableName"])
         self.ledger = DynamoLedger(client, outputs["LedgerTableName"])
@@ -48,7 +48,7 @@ class AwsCloud:
         self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}
 
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
-        return await invoke(self._client, self._accounts_function, event)
+        return await invoke(self._functions, self._accounts_function, event)
 
 
 def _stage(client: AwsClient, outputs: Mapping[str, str], name: str) -> StageQueue:
@@ -75,12 +75,16 @@ async def connect(target: Target) -> AsyncIterator[Cloud]:
     # the local endpoint never gets a person's own credentials
     credentials = None if target.stack else Credentials("local", "local")
     client = AwsClient(target.region, target.endpoint, credentials=credentials)
+    # the local system runs its functions itself, whatever AWS it is given
+    runs = target.state.get("lambda")
+    functions = AwsClient(target.region, runs, credentials=credentials) if runs else client
     try:
-        yield AwsCloud(client, outputs)
+        yield AwsCloud(client, functions, outputs)
     except TemporaryError as error:
         hint = "" if target.stack else "; is `mailrelay local` still running?"
         raise CommandError(f"{target.name} does not answer: {error.detail or error.safe}{hint}") from None
     finally:
+        await functions.close()
         await client.close()
 
 

@@ -84,7 +84,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return DONE
     render.show(context.out, *_blocks(shown))
     if not shown:
-        context.out.write("No messages match.\n")
+        context.out.write("No messages match. One just sent is here after its first try, in a moment.\n")
     if len(latest) > len(shown):
         context.out.write(f"{len(latest) - len(shown)} more recipients: see them with --limit {len(latest)}\n")
     if not complete:

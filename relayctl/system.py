@@ -15,9 +15,19 @@ examples:
   mailrelay local --port 0 --tls-port 0 --zone my.zone --mail-dir mail
   mailrelay local --account app@mycorp.se:secret --clock-speed 100
 
-Without --zone the names of the relay's own domain, of example sender domains
-and of in.example (whose server is the mail sink) are there. The AWS part is
-moto, in memory: when it stops, what is in it is gone.
+DNS: the names of the relay's own domain, of demo.example (which has signed up)
+and of in.example (whose server is the mail sink) are there; those of --zone are
+added, and it is read again when it changes.
+
+The sink treats a recipient by what the local part starts with: nobody (550),
+greylist (451 once), full (452), defer (451), away (421), spam (554 after DATA),
+late (451 after DATA), slow (takes 3 s), drop and lost (no answer).
+
+The AWS part is moto, in memory: when it stops, what is in it is gone. With
+--aws-endpoint it is whatever answers there: CloudFormation, IAM, Lambda, Logs, S3,
+SQS, DynamoDB and SNS as moto has them, with any credentials. It only keeps the
+functions' settings; they run here. The stack is named mailrelay and stays when
+this stops; one that is there is used again, with the mail on its queues.
 """
 DEMO_EPILOG: Final = """\
 example:

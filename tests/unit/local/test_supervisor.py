@@ -23,9 +23,8 @@ from local import supervisor
 from local.processes import Spawner, StartError, base_environment
 from local.stack import ROOT
 from local.supervisor import Options, System, greeting
-from relay.aws.client import AwsClient
-from relay.aws.lambdas import invoke
-from relay.aws.signing import Credentials
+from relayctl.cloud import connect
+from relayctl.context import Target
 
 FIELDS = {
     "host", "port", "tls_port", "ca_file", "aws_endpoint", "region", "dns", "sink",
@@ -95,6 +94,7 @@ def test_the_greeting_says_where_everything_is(system: System) -> None:
     for each in ("127.0.0.1", str(system.state["port"]), str(system.state["tls_port"]), user, password, "ca.pem"):
         assert each in text
     assert "curl" in text
+    assert max(len(line) for line in text.replace(str(system.files.parent), ".local").splitlines()) <= 80
 
 
 @pytest.mark.parametrize(
@@ -156,6 +156,11 @@ def test_accounts_and_other_servers_as_given(system: System, folder: Path) -> No
     assert not (folder / "s.json").exists()
 
 
+async def users(state: dict[str, Any]) -> list[str]:
+    async with connect(Target("it", state["region"], state["aws_endpoint"], "", state)) as cloud:
+        return [each["user"] for each in (await cloud.accounts({"action": "list"}))["accounts"]]
+
+
 def test_an_endpoint_that_outlives_it(folder: Path) -> None:
     spawner = Spawner(folder / "logs")
     try:
@@ -172,9 +177,7 @@ def test_an_endpoint_that_outlives_it(folder: Path) -> None:
             with System(options) as system:
                 tables.append(system.state["tables"])
                 assert "moto" not in system.state["pids"]
-                client = AwsClient("us-east-1", system.state["lambda"], credentials=Credentials("x", "x"))
-                answer = asyncio.run(invoke(client, system.state["functions"]["AccountsFunction"], {"action": "list"}))
-                assert [each["user"] for each in answer["accounts"]] == ["one@x.example"]
+                assert asyncio.run(users(system.state)) == ["one@x.example"]
         assert tables[0] == tables[1]
     finally:
         spawner.close()

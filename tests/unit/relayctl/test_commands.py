@@ -82,7 +82,7 @@ def test_messages_say_when_there_are_more_or_none(filled: Ctl) -> None:
     assert filled("messages", "--limit", "1") == 0
     assert "3 more recipients: see them with --limit 4" in filled.out
     assert filled("messages", "--to", "nowhere.example") == 0
-    assert filled.out == "No messages match.\n"
+    assert filled.out == "No messages match. One just sent is here after its first try, in a moment.\n"
 
 
 # --- trace -------------------------------------------------------------------------------------
