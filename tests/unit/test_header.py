@@ -30,7 +30,7 @@ READ = {
     "empty list elements": (b"From: , a@example.com,, b@example.com,", ("example.com",)),
     "group": (b"From: Us: a@one.example, B <b@two.example>;", ("one.example", "two.example")),
     "group and more": (b"From: Us: a@one.example;, b@two.example", ("one.example", "two.example")),
-    "quoted local part": (b'From: "a b@c"@example.com', ("example.com",)),
+    "quoted local part": (b'From: "a b c"@example.com', ("example.com",)),
     "odd dots in the local part": (b"From: a..b.@example.com", ("example.com",)),
     "U-labels": ("From: a@Bücher.example".encode(), ("xn--bcher-kva.example",)),
     "U- and A-labels are one": (
@@ -92,6 +92,8 @@ REFUSED = {
     "encoded word as address": (b"From: =?utf-8?q?a=40example.com?=", "no @"),
     "encoded word in a domain": (b"From: a@=?utf-8?q?example.com?=", "encoded"),
     "encoded word in a quoted local part": (b'From: "=?utf-8?q?a=40b.c_?="@example.com', "encoded"),
+    "an address in a quoted local part": (b'From: "ceo@bank.example"@example.com', "second"),
+    "angle brackets in a quoted local part": (b'From: "<ceo>"@example.com', "second"),
     "quoted domain": (b'From: a@"example.com"', "quoted"),
     "words of two kinds": (b'From: a."b"@example.com', "quoted"),
     "open quotes": (b'From: "Jo <a@example.com>', "quoted"),

@@ -288,4 +288,6 @@ def _domain(words: list[_Token]) -> bytes:
         any(word.kind == b"quoted" for word in local) and len(local) > 1
     ):
         raise _Syntax("a quoted string is out of place in an address")
+    if any(sign in word.text for word in local for sign in (b"@", b"<")):
+        raise _Syntax("an address has a second one inside its quotes")  # which some readers take for the sender
     return b"".join(word.text for word in domain)
