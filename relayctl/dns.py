@@ -20,6 +20,7 @@ EPILOG: Final = """\
 examples:
   mailrelay dns app@mycorp.se
   mailrelay dns app@mycorp.se --domain shop.mycorp.se --domain mycorp.com
+  mailrelay dns app@mycorp.se --zone >> my.zone
 
 Without --domain the records are for the user name's own domain. What they say
 comes from the relay that the options name; without one, from template.yaml.
@@ -31,7 +32,9 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("dns", help="the DNS records to publish", epilog=EPILOG)
     parser.add_argument("user", metavar="USER", help="the user name")
     parser.add_argument("--domain", action="append", metavar="DOMAIN", help="a sender domain (repeatable)")
-    parser.add_argument("--json", action="store_true", help="for programs")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--zone", action="store_true", help="as lines of a zone file (RFC 1035)")
+    form.add_argument("--json", action="store_true", help="for programs")
     target.add_options(parser)
     parser.set_defaults(run=run)
 
@@ -50,6 +53,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
                 for each in of_domain
             ],
         )
+        return DONE
+    if arguments.zone:
+        context.out.writelines(f"{each}\n" for of_domain in records.values() for each in of_domain)
         return DONE
     context.out.write("Publish these records; that is the whole sign-up.\n")
     for domain, of_domain in records.items():

@@ -3,8 +3,10 @@
 import json
 from pathlib import Path
 
+import dns.name
 import pytest
 
+from local.zone import Zone
 from relay.errors import TemporaryError
 from relay.outcome import State
 from relayctl.context import Target
@@ -185,6 +187,14 @@ So that example.com may send:
     v=DMARC1; p=none
 """
     )
+
+
+def test_dns_as_a_zone_file_is_one_that_the_local_system_reads(ctl: Ctl) -> None:
+    assert ctl("dns", "user@example.com", "--domain", "a.example", "--zone") == 0
+    zone = Zone.parse(ctl.out, "my.zone")
+    (dmarc,) = zone.nodes[dns.name.from_text("_dmarc.a.example")].rdatasets
+    assert [str(each) for each in dmarc] == ['"v=DMARC1; p=none"']
+    assert len(ctl.out.splitlines()) == 3
 
 
 def test_dns_as_json_for_several_domains(ctl: Ctl) -> None:
