@@ -38,12 +38,13 @@ if [ ${#missing[@]} -gt 0 ]; then
     echo "clients: installing ${missing[*]} (once) ..."
     export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 # RUNLEVEL: packages' scripts start no service
     log=$(mktemp)
-    timeout 120 apt-get update -qq >"$log" 2>&1
-    # All at once; if that can't be, what can.
-    timeout 300 apt-get install -y -qq --no-install-recommends "${missing[@]}" >>"$log" 2>&1 || {
+    get=(apt-get -qq -o Acquire::Retries=0 -o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10)
+    timeout 60 "${get[@]}" update >"$log" 2>&1
+    # All at once; if that can't be, what can, but no waiting for a mirror that doesn't answer.
+    timeout 180 "${get[@]}" install -y --no-install-recommends "${missing[@]}" >>"$log" 2>&1 || {
       for name in "${missing[@]}"; do
-        timeout 120 apt-get install -y -qq --no-install-recommends "$name" >>"$log" 2>&1 ||
-          echo "clients: $name cannot be had: $(grep '^E: ' "$log" | tail -n 1)"
+        [ $SECONDS -lt 200 ] && timeout 60 "${get[@]}" install -y --no-install-recommends "$name" >"$log" 2>&1 ||
+          echo "clients: $name cannot be had: $(grep -m 1 '^E: ' "$log" || echo 'no answer in time')"
       done
     }
     rm -f "$log"
