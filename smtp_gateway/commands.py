@@ -110,7 +110,8 @@ _ENVID: Final = re.compile(f"(?=.{{1,100}}$){_PRINTABLE}")
 _ATOM: Final = r"[A-Za-z0-9!#$%&'*/?^_`{|}~-]+"  # addr-type; its "+" and "=" would be xtext's
 # utf-8-addr-xtext, with the characters themselves where the client may write them (RFC 6533 §3)
 _UTF8_ADDRESS: Final = r"(?i:utf-8);(?:[!-*,-<>-\[\]-~]|\\x\{[0-9A-F]{2,6}\}|[\x80-\ud7ff\ue000-\U0010ffff])+"
-_ORCPT: Final = re.compile(rf"(?=.{{1,500}}$)(?:{_UTF8_ADDRESS}|(?!(?i:utf-8);){_ATOM};{_PRINTABLE})")
+_ORCPT: Final = re.compile(rf"{_UTF8_ADDRESS}|(?!(?i:utf-8);){_ATOM};{_PRINTABLE}")
+LONGEST_ORCPT: Final = 500  # RFC 3461 §4.2
 _EVENTS: Final = ("SUCCESS", "FAILURE", "DELAY")
 
 
@@ -179,7 +180,10 @@ def _orcpt(value: str | None, smtputf8: bool) -> str:
         return ""
     if not value or not _ORCPT.fullmatch(value) or not (smtputf8 or value.isascii()):
         raise Refused(replies.BAD_ORCPT)
-    return "".join(each if each.isascii() else f"\\x{{{ord(each):X}}}" for each in value)
+    ascii_value = "".join(each if each.isascii() else f"\\x{{{ord(each):X}}}" for each in value)
+    if len(ascii_value) > LONGEST_ORCPT:
+        raise Refused(replies.BAD_ORCPT)
+    return ascii_value
 
 
 def parse_auth(argument: bytes) -> Auth:

@@ -5,6 +5,7 @@ more, before        what the turn's notice says: the count of the turn before, w
 count               recipients since `since` that were not told of
 """
 
+import re
 from typing import Final
 
 from relay.aws.client import AWAY, AwsClient, AwsError
@@ -48,16 +49,14 @@ class DynamoNotices:
 
     async def _update(self, refusal: str, update: str, condition: str, values: Item) -> tuple[bool, Item]:
         """Whether the condition held, and the item: as it is then, or as it is instead."""
-        names = {word.strip("(),") for word in f"{update} {condition}".split() if "#" in word}
-        names = {name[name.index("#") :] for name in names}
-        used = {name: value for name, value in values.items() if name in update or name in condition}
+        used = set(re.findall(r"[#:]\w+", f"{update} {condition}"))
         payload = {
             "TableName": self._table,
             "Key": {"refusal": text(refusal)},
             "UpdateExpression": update,
             "ConditionExpression": condition,
-            "ExpressionAttributeNames": {name: name[1:] for name in names},
-            "ExpressionAttributeValues": used,
+            "ExpressionAttributeNames": {name: name[1:] for name in used if name.startswith("#")},
+            "ExpressionAttributeValues": {name: value for name, value in values.items() if name in used},
             "ReturnValues": "ALL_NEW",
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
         }
