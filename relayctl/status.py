@@ -37,18 +37,20 @@ answer.
 
 --json prints an object: time (UTC), gateway (null for a deployed one; else
 address, answers, greeting), queues: a list of queue, waiting, in_flight,
-delayed, dead, oldest_dead (seconds, null if none); accounts, disabled (counts);
-last_hour: an object of state: count; complete: false if that is not all.
+delayed, dead, oldest, oldest_dead (seconds, null if not known); accounts,
+disabled (counts); last_hour: an object of state: count; complete: false if that
+is not all. How long the oldest waits is known where there is CloudWatch.
 """
 
 
 @dataclass(slots=True)
 class Stage:
-    """oldest: seconds, of the dead letters."""
+    """oldest: seconds that the oldest has waited, oldest_dead: the oldest dead letter; None if not known."""
 
     depth: Depth
-    dead: int
     oldest: float | None
+    dead: int
+    oldest_dead: float | None
 
 
 @dataclass(slots=True)
@@ -90,11 +92,11 @@ async def _status(relay: Target, context: Context, now: float) -> Status:
 
 
 async def _stage(name: str, queues: StageQueue, now: float) -> Stage:
-    depth, dead = await asyncio.gather(queues.live.depth(), queues.dead.depth())
+    depth, age, dead = await asyncio.gather(queues.live.depth(), queues.live.oldest(now), queues.dead.depth())
     number = dead.waiting + dead.in_flight + dead.delayed
     letters = await browse(name, queues.dead, LOOKED_AT) if number else []
     oldest = now - letters[0].letter.sent if letters else None
-    return Stage(depth, max(number, len(letters)), oldest)
+    return Stage(depth, age, max(number, len(letters)), oldest)
 
 
 async def _gateway(relay: Target) -> tuple[str, str] | None:
@@ -140,7 +142,7 @@ def _blocks(name: str, status: Status, now: float) -> Iterator[RenderableType]:
     yield Text(f"last hour  {'' if status.complete else 'at least '}{counts or 'no outcomes'}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Queue", no_wrap=True)
-    for title in ("Waiting", "In flight", "Delayed", "Dead", "Oldest dead"):
+    for title in ("Waiting", "In flight", "Delayed", "Oldest", "Dead", "Oldest dead"):
         table.add_column(title, justify="right", no_wrap=True)
     for stage, each in status.stages.items():
         table.add_row(
@@ -148,8 +150,9 @@ def _blocks(name: str, status: Status, now: float) -> Iterator[RenderableType]:
             str(each.depth.waiting),
             str(each.depth.in_flight),
             str(each.depth.delayed),
-            Text(str(each.dead), style="red" if each.dead else ""),
             render.age(each.oldest) if each.oldest is not None else "",
+            Text(str(each.dead), style="red" if each.dead else ""),
+            render.age(each.oldest_dead) if each.oldest_dead is not None else "",
         )
     yield table
     if any(each.dead for each in status.stages.values()):
@@ -171,7 +174,8 @@ def _fields(status: Status, now: float) -> dict[str, Any]:
                 "in_flight": each.depth.in_flight,
                 "delayed": each.depth.delayed,
                 "dead": each.dead,
-                "oldest_dead": int(each.oldest) if each.oldest is not None else None,
+                "oldest": int(each.oldest) if each.oldest is not None else None,
+                "oldest_dead": int(each.oldest_dead) if each.oldest_dead is not None else None,
             }
             for stage, each in status.stages.items()
         ],

@@ -107,6 +107,7 @@ class FakeDeadLetters(Failing):
         self.letters: dict[str, DeadLetter] = {}
         self.held: set[str] = set()
         self.now_depth: Depth | None = None
+        self.now_oldest: float | None = None
 
     def add(self, message_id: str, body: str, *, group: str = "", sent: float = 0.0, receives: int = 5) -> None:
         self.letters[message_id] = DeadLetter(message_id, f"receipt {message_id}", body, group, sent, receives)
@@ -114,6 +115,10 @@ class FakeDeadLetters(Failing):
     async def depth(self) -> Depth:
         self._maybe_fail()
         return self.now_depth or Depth(len(self.letters) - len(self.held), len(self.held), 0)
+
+    async def oldest(self, now: float) -> float | None:
+        self._maybe_fail()
+        return self.now_oldest
 
     async def take(self, hold: float) -> tuple[DeadLetter, ...]:
         self._maybe_fail()

@@ -55,6 +55,10 @@ class DeadLetters(Protocol):
 
     async def depth(self) -> Depth: ...
 
+    async def oldest(self, now: float) -> float | None:
+        """Seconds that the oldest message has waited; None if nobody knows."""
+        ...
+
     async def take(self, hold: float) -> tuple[DeadLetter, ...]:
         """Some of the messages, () if there are none to be had; nobody else gets them for `hold` seconds."""
         ...

@@ -258,6 +258,7 @@ def busy(dead: Ctl) -> Ctl:
             f"{name}@login.example", b"", b"", "", 0.0, disabled=disabled
         )
     dead.cloud.stages["deliver"].live.now_depth = Depth(7, 2, 30)
+    dead.cloud.stages["deliver"].live.now_oldest = 260.0
     early = row("early@there.example", State.BOUNCED)
     object.__setattr__(early.outcome, "time", NOW - 3700)
     asyncio.run(
@@ -279,10 +280,10 @@ gateway    127.0.0.1:1 does not answer
 accounts   2, 1 of them disabled
 last hour  1 deferred, 2 delivered
 
-Queue     Waiting  In flight  Delayed  Dead  Oldest dead
-validate        0          0        0     1         90 s
-deliver         7          2       30     1          2 h
-record          0          0        0     0
+Queue     Waiting  In flight  Delayed  Oldest  Dead  Oldest dead
+validate        0          0        0             1         90 s
+deliver         7          2       30   4 min     1          2 h
+record          0          0        0             0
 
 What could not be processed: mailrelay dlq list
 """
@@ -315,6 +316,7 @@ def test_status_as_json(busy: Ctl, tmp_path: Path) -> None:
         "waiting": 7,
         "in_flight": 2,
         "delayed": 30,
+        "oldest": 260,
         "dead": 1,
         "oldest_dead": 7200,
     }

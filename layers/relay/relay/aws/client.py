@@ -39,7 +39,7 @@ THROTTLES: Final = frozenset(
         "TooManyRequestsException",
     }
 )
-VERSIONS: Final = {"sns": "2010-03-31"}  # of the query protocol
+VERSIONS: Final = {"monitoring": "2010-08-01", "sns": "2010-03-31"}  # of the query protocol
 LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
 XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
 

@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, Final
 
+from relay.aws.ages import oldest_age
 from relay.aws.client import AWAY, AwsClient
 from relay.errors import TemporaryError
 from relay.ports import DeadLetter, Depth
@@ -31,6 +32,9 @@ class SqsDeadLetters:
         answer = await self._call("GetQueueAttributes", {"AttributeNames": DEPTHS})
         attributes = answer.get("Attributes", {})
         return Depth(*(int(attributes.get(name, 0)) for name in DEPTHS))
+
+    async def oldest(self, now: float) -> float | None:
+        return await oldest_age(self._client, self._url, now)
 
     async def take(self, hold: float) -> tuple[DeadLetter, ...]:
         payload = {
