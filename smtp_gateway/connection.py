@@ -10,6 +10,7 @@ from typing import Final, cast
 from relay.errors import TemporaryError
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
+from smtp_gateway.data import Room
 from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Authenticate, Close, Limits, Message, Session, StartTls
@@ -17,6 +18,7 @@ from smtp_gateway.states import State
 from smtp_gateway.submit import Peer
 from smtp_gateway.tls import Tls
 
+ROOM: Final = 268_435_456  # octets of large content in all sessions together; up to four copies of one exist
 BACKLOG: Final = 65_536  # octets kept for a session that waits for us; then its socket isn't read
 
 
@@ -45,6 +47,7 @@ class Site:
     log: Log
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    room: Room = field(default_factory=lambda: Room(ROOM))
     max_connections: int = 1000
     connections: set["Connection"] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
@@ -57,7 +60,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, site: Site, *, tls: bool) -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
-        self._session = Session(site.host_name, site.limits, tls=tls)
+        self._session = Session(site.host_name, site.limits, room=site.room, tls=tls)
         self._tls = Tls(site.tls) if tls else None
         self._transport: asyncio.Transport
         self._implicit = tls
@@ -101,6 +104,7 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._lost = True
+        self._session.forget()
         if self._timer:
             self._timer.cancel()
         self._forget()

@@ -8,6 +8,7 @@ line ends that we don't (bare CR, bare LF) is refused, whole, once its real end 
 from enum import Enum
 from typing import Final
 
+SMALL: Final = 65_536  # octets of content that need no room
 _END: Final = b"\r\n.\r\n"
 
 
@@ -17,17 +18,29 @@ class Flaw(Enum):
     TOO_BIG = "it is too large"
     BARE_LINE_END = "it has a CR or LF that is not part of a CRLF"
     NUL = "it has a NUL"
+    NO_ROOM = "there is no room for it now"
+
+
+class Room:
+    """Memory that all sessions' content shares beyond the first SMALL octets of each, so that small messages
+    always pass and large ones, however many sessions send them, don't take the process down."""
+
+    def __init__(self, octets: int) -> None:
+        self.free = octets
 
 
 class Body:
     """Takes octets from a buffer until the end of the content has come.
 
-    limit: octets of content, as RFC 1870 §3 counts them (before dot-stuffing). What is beyond is read
-    and thrown away, so memory is bounded and the session stays in step.
+    limit: octets of content, as RFC 1870 §3 counts them (before dot-stuffing). What is beyond, or finds no
+    room, is read and thrown away, so memory is bounded and the session stays in step.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, room: Room) -> None:
         self._limit = limit
+        self._room = room
+        self._taken = 0  # of the room
+        self._no_room = False
         self._most = limit * 4 // 3 + len(_END)  # stuffed: at worst every line is "." CRLF, 3 octets made 4
         self._held = bytearray(b"\r\n")  # the end of the DATA line, for content whose first line is the dot
         self._scanned = 0
@@ -42,6 +55,7 @@ class Body:
         held = self._held
         held += buffer
         end = held.find(_END, self._scanned)
+        self._no_room = self._no_room or not self._fits((len(held) if end < 0 else end) - SMALL)
         if end < 0:
             buffer.clear()
             self._keep_searching()
@@ -49,13 +63,32 @@ class Body:
         del buffer[: len(buffer) - (len(held) - end - len(_END))]
         if self._too_big or end > self._most:
             return Flaw.TOO_BIG
+        if self._no_room:
+            return Flaw.NO_ROOM
         with memoryview(held) as view:
-            return self._finish(bytes(view[: end + 2]))
+            stuffed = bytes(view[: end + 2])
+        self._held = bytearray()
+        return self._finish(stuffed)
+
+    def leave(self) -> None:
+        """Give the room back: what became of the content is known."""
+        self._room.free += self._taken
+        self._taken = 0
+
+    def _fits(self, octets: int) -> bool:
+        more = octets - self._taken
+        if more > self._room.free:
+            return False
+        if more > 0:
+            self._room.free -= more
+            self._taken = octets
+        return True
 
     def _keep_searching(self) -> None:
         held = self._held
-        if len(held) > self._most:
-            self._too_big = True
+        self._too_big = self._too_big or len(held) > self._most
+        if self._too_big or self._no_room:
+            self.leave()
             del held[: 1 - len(_END)]
         self._scanned = max(0, len(held) + 1 - len(_END))
 

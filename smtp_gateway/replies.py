@@ -94,6 +94,7 @@ NO_LOGIN: Final = Reply(421, "4.7.0", "Time-out: no authentication in time")
 TOO_MANY_ERRORS: Final = Reply(421, "4.7.0", "Too many errors")
 TOO_MANY_FAILED_LOGINS: Final = Reply(421, "4.7.0", "Too many failed authentications")
 NOT_STORED: Final = Reply(451, "4.3.0", "Message not stored; try again later")
+NO_ROOM: Final = Reply(452, "4.3.1", "No room for a large message now; try again later")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients; send the rest in another message")
 CANNOT_CHECK_LOGIN: Final = Reply(454, "4.7.0", "Authentication cannot be checked now; try again later")
 

@@ -13,7 +13,7 @@ from relay.address import Address
 from smtp_gateway import auth, commands, replies
 from smtp_gateway.auth import Challenge, Credentials
 from smtp_gateway.commands import Mail, Verb
-from smtp_gateway.data import Body, Flaw
+from smtp_gateway.data import Body, Flaw, Room
 from smtp_gateway.replies import Refused, Reply
 from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
 
@@ -78,9 +78,9 @@ Event = StartTls | Authenticate | Message | Close
 
 
 class Session:
-    """host_name: ours. tls: the connection began with TLS (RFC 8314 §3.3)."""
+    """host_name: ours. room: for the content of all sessions. tls: it began with TLS (RFC 8314 §3.3)."""
 
-    def __init__(self, host_name: str, limits: Limits, *, tls: bool = False) -> None:
+    def __init__(self, host_name: str, limits: Limits, *, room: Room | None = None, tls: bool = False) -> None:
         self.event: Event | None = None
         self.account = ""
         self.refusals: list[Reply] = []  # of mail, for the log; the caller empties it
@@ -94,7 +94,8 @@ class Session:
         self._errors = 0
         self._failed_logins = 0
         self._exchange: auth.Exchange = auth.Plain()
-        self._body = Body(0)
+        self._room = room or Room(4 * limits.size)
+        self._body = Body(0, self._room)
         self._mail = Mail(None)
         self._recipients: dict[str, tuple[str, str]] = {}
         self._envelope = 0  # octets of the recipients and what was asked for them
@@ -161,9 +162,15 @@ class Session:
     def close(self, reply: Reply, why: str) -> bytes:
         """Ends the session from any state, with `reply`."""
         self._state = State.CLOSED
+        self.forget()
         self._buffer.clear()
         self.event = Close(why)
         return reply.wire
+
+    def forget(self) -> None:
+        """The client has gone: what it had sent of a message takes no room any more."""
+        if not isinstance(self.event, Message):  # that one is under way, until `answered`
+            self._forget_transaction()
 
     # Octets -> lines and content.
 
@@ -304,7 +311,7 @@ class Session:
 
     def _data(self, argument: bytes) -> bytes:
         commands.no_argument(argument)
-        self._body = Body(self._limits.size)
+        self._body = Body(self._limits.size, self._room)
         return replies.GO_AHEAD.wire
 
     def _rset(self, argument: bytes) -> bytes:
@@ -337,9 +344,16 @@ class Session:
             case Flaw() as flaw:
                 self._go(Turn.BAD_CONTENT)
                 self._forget_transaction()
-                big = flaw is Flaw.TOO_BIG
-                return self._refuse(replies.too_big(self._limits.size) if big else replies.bad_content(flaw.value))
+                return self._refuse(self._why(flaw))
         return b""
+
+    def _why(self, flaw: Flaw) -> Reply:
+        match flaw:
+            case Flaw.TOO_BIG:
+                return replies.too_big(self._limits.size)
+            case Flaw.NO_ROOM:
+                return replies.NO_ROOM
+        return replies.bad_content(flaw.value)
 
     def _message(self, content: bytes) -> Message:
         return Message(
@@ -358,7 +372,8 @@ class Session:
     def _forget_transaction(self) -> None:
         self._recipients = {}
         self._envelope = 0
-        self._body = Body(0)
+        self._body.leave()
+        self._body = Body(0, self._room)
 
 
 def _shown(sender: Address | None) -> str:

@@ -35,6 +35,7 @@ REASONS = {
 }
 NEVER_SHOWN = {
     "it is too large",  # replies.too_big says it
+    "there is no room for it now",  # replies.NO_ROOM says it
     "… …",  # a longer text put together of others
     "… And … more problem….",
     "…",

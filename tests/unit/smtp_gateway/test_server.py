@@ -10,7 +10,9 @@ from relay.encoding import decode_submission
 from relay.errors import TemporaryError
 from relay.settings import SettingsError
 from relay.submission import Inline
+from smtp_gateway import replies
 from smtp_gateway.connection import Timeouts
+from smtp_gateway.data import Room
 from smtp_gateway.server import ListenError, bind, tls_context
 from smtp_gateway.session import Limits
 from smtp_gateway.settings import Endpoint
@@ -352,6 +354,42 @@ def test_too_big_is_refused_and_the_session_goes_on(run: Run) -> None:
             assert answers[4] == b"250 2.0.0 OK\r\n"
             assert not gateway.queue.sent
             assert gateway.events("refused")[0]["code"] == 552
+
+    run(main())
+
+
+def test_many_large_messages_at_once_are_put_off_and_small_ones_pass(run: Run) -> None:
+    async def main() -> None:
+        async with running(gateway := Slow()):
+            gateway.site.room = room = Room(500_000)
+            first, second, third = [await Wire.logged_in(gateway) for _ in range(3)]
+            first.writer.write(ENVELOPE + MESSAGE + b"x" * 400_000 + b"\r\n.\r\n")
+            await gateway.asked.wait()
+            second.writer.write(ENVELOPE + MESSAGE + b"x" * 400_000 + b"\r\n.\r\nNOOP\r\n")
+            answers = [await second.reply() for _ in range(5)]
+            assert answers[3] == replies.NO_ROOM.wire
+            assert answers[4] == b"250 2.0.0 OK\r\n"
+            third.writer.write(ENVELOPE + MESSAGE + b".\r\n")
+            gateway.answer.set()
+            for wire in (first, third):
+                assert [await wire.reply() for _ in range(4)][3].startswith(b"250 2.0.0 queued as ")
+            assert room.free == 500_000
+
+    run(main())
+
+
+def test_room_is_given_back_when_a_client_goes_away(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.site.room = room = Room(500_000)
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(ENVELOPE + MESSAGE + b"x" * 200_000)
+            while room.free == 500_000:
+                await asyncio.sleep(0.001)
+            wire.writer.transport.abort()
+            while gateway.site.connections:
+                await asyncio.sleep(0.001)
+            assert room.free == 500_000
 
     run(main())
 
