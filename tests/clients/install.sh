@@ -59,7 +59,7 @@ elif ! cmp -s $clients/nodemailer/package-lock.json .node/package-lock.json || [
   mkdir -p .node
   cp $clients/nodemailer/package.json .node/
   cp $clients/nodemailer/package-lock.json .node/package-lock.json
-  said=$(timeout 120 npm ci --prefix .node --ignore-scripts --no-audit --no-fund --loglevel=error 2>&1) ||
+  said=$(timeout 120 npm ci --prefix .node --engine-strict --ignore-scripts --no-audit --no-fund --loglevel=error 2>&1) ||
     { rm -rf .node/node_modules; echo "clients: nodemailer cannot be had: $(echo "$said" | grep -v '^npm warn' | head -n 1)"; }
 fi
 exit 0
