@@ -9,7 +9,7 @@ import pytest
 from relay.encoding import decode_delivery, decode_report, decode_submission
 from relay.errors import OutageError, PermanentError, TemporaryError
 from relay.header import MAX_HEADER
-from relay.outcome import Report, State
+from relay.outcome import Outcome, Report, State
 from relay.ports import Claimed
 from relay.proof.verdict import Problem, Proof, Verdict
 from relay.retry import LIFETIME, RetryPolicy
@@ -383,6 +383,58 @@ def test_the_deadline_turns_silence_into_a_later_attempt() -> None:
 # --- the world is away -------------------------------------------------------------------------
 
 AWAY = TemporaryError("away")
+
+
+# --- cancelled while it waited -----------------------------------------------------------------
+
+
+def put_off_and_cancelled(world: World, *domains: str) -> Submission:
+    """The attempt that comes after relay.cancel has stopped these domains of a submission put off once."""
+    world.away.add("from.example")
+    world.run()
+    (again,) = (decode_submission(sent.body) for sent in world.validate_queue.take())
+    world.record_queue.take()
+    for domain, recipients in PARTS:
+        if domain in domains:
+            outcomes = tuple(Outcome(each, State.CANCELLED, 1.0, 2, 0, "5.0.0", "stop") for each in recipients)
+            asyncio.run(world.ledger.refuse(DeliveryKey(again.id, domain, 0), attempt=2, outcomes=outcomes))
+    world.decisions.clear()
+    world.clock.time = again.due
+    return again
+
+
+@pytest.mark.parametrize("dns", ["away", "yes", "no"])
+def test_what_was_cancelled_ends_whatever_dns_says(dns: str) -> None:
+    world = World()
+    again = put_off_and_cancelled(world, "one.example", "two.example")
+    if dns != "away":
+        world.away.clear()
+    if dns == "no":
+        world.no.add("from.example")
+    world.run(again)
+    assert world.decisions == ["cancelled"]
+    assert not world.validate_queue.sent
+    assert not world.deliver_queue.sent
+    assert [(report.domain, {each.state for each in report.outcomes}) for report in world.reports] == [
+        ("one.example", {State.CANCELLED}),
+        ("two.example", {State.CANCELLED}),
+    ]
+
+
+def test_what_was_not_cancelled_goes_on() -> None:
+    world = World()
+    again = put_off_and_cancelled(world, "one.example")
+    world.run(again)
+    (later,) = (decode_submission(sent.body) for sent in world.validate_queue.take())
+    assert later.rcpt_to == ("b@two.example",)
+    assert [(report.domain, [each.state for each in report.outcomes]) for report in world.reports] == [
+        ("one.example", [State.CANCELLED] * 2),
+        ("two.example", [State.DEFERRED]),
+    ]
+    world.away.clear()
+    world.clock.time = later.due
+    world.run(later)
+    assert [each.rcpt_to for each in world.deliveries] == [("b@two.example",)]
 
 
 @pytest.mark.parametrize("part", ["deliver_queue", "record_queue", "validate_queue", "ledger", "content"])

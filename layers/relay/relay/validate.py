@@ -41,6 +41,7 @@ class Decision(StrEnum):
     EXPIRED = "expired"
     DEFERRED = "deferred"
     NOT_DUE = "not due"
+    CANCELLED = "cancelled"
 
 
 Observer = Callable[[Submission, Decision, str], None]  # and why, "" if accepted
@@ -97,6 +98,11 @@ class Validate:
             await self._send(self._validate_queue, encode_submission(submission), submission, hop(submission.due, now))
             self._observe(submission, Decision.NOT_DUE, "")
             return
+        left = await self._without_cancelled(submission) if submission.attempt > 1 else submission
+        if left is None:
+            self._observe(submission, Decision.CANCELLED, "")
+            return
+        submission = left
         try:
             domains = _domains(submission.mail_from, await self._senders(submission.content))
         except HeaderError as error:
@@ -110,6 +116,22 @@ class Validate:
             await self._defer(submission, unanswered)
         else:
             await self._accept(submission)
+
+    async def _without_cancelled(self, submission: Submission) -> Submission | None:
+        """What is left of it after `relay.cancel`, which stops whole domains; None if nothing is."""
+        stopped: set[str] = set()
+        for entry in await self._ledger.of_id(submission.id):
+            outcomes = tuple(each for each in entry.outcomes.values() if each.state is State.CANCELLED)
+            if entry.final and outcomes:  # reported again, in case cancel died before it did
+                recipients = tuple(each.recipient for each in outcomes)
+                part = entry.key.domain, entry.key.chunk
+                await self._report(submission, part, recipients, outcomes, submission.content)
+                stopped.update(recipients)
+        parts = recipients_by_part(submission.rcpt_to)
+        # a domain of which any is left keeps all: its parts are numbered as they were
+        kept = {domain for (domain, _), recipients in parts.items() if not stopped.issuperset(recipients)}
+        rest = tuple(each for each in submission.rcpt_to if each.rpartition("@")[2] in kept)
+        return replace(submission, rcpt_to=rest, dsn=dsn_of(submission.dsn, rest)) if rest else None
 
     async def _verdicts(
         self, domains: tuple[str, ...], account: str, deadline: float
