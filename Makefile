@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons check format lock clean
+.PHONY: help setup demo up test clients test-pythons bench check format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
