@@ -203,13 +203,12 @@ class Demo:
         table.add_column("Message", max_width=16)
         table.add_column("Recipient", overflow="fold", max_width=19)
         table.add_column("State", no_wrap=True)
-        table.add_column("The remote server's words", overflow="fold")
+        table.add_column("The remote server's words, or ours", overflow="fold")
         for each in sent:
             name = each.mail.name
             for recipient, rows in by_recipient(each.rows):
                 for row in rows:
-                    words = render.words(row.outcome, 100)
-                    table.add_row(name, recipient, render.state_text(row.outcome.state), words)
+                    table.add_row(name, recipient, render.state_text(row.outcome.state), short(row))
                     name = recipient = ""
         render.show(self._out, table)
 
@@ -248,7 +247,7 @@ class Demo:
             if state is State.DELIVERED:
                 continue
             to = USER if state is State.REJECTED else each.mail.sender
-            self._title(f"The notice in {to}'s mailbox", f"because: {each.mail.name}")
+            self._title(f"The notice in {to}'s mailbox", f"about the message: {each.mail.name}")
             notice = self._notice(to, each.id)
             if notice is None:
                 problems.append(f"{each.mail.name}: no notice came to {to}")
@@ -314,6 +313,12 @@ def sunk(folder: Path) -> Iterable[Sunk]:
     for facts_file in folder.glob("*.json"):
         facts = json.loads(facts_file.read_text("utf-8"))
         yield Sunk(facts_file.with_suffix(".eml").read_bytes(), facts["mail_from"], facts["rcpt_to"])
+
+
+def short(row: Row) -> str:
+    """The words on an outcome; of a refusal for DNS its first reason, for the notice below has the rest."""
+    reason, publish, _ = render.words(row.outcome).partition("; publish: ")
+    return f"{reason}; the record to publish is below" if publish else reason
 
 
 def fates_missed(sent: Sent) -> Iterable[str]:

@@ -98,3 +98,20 @@ def test_what_the_sink_keeps_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "1.json").write_text('{"mail_from": "", "rcpt_to": ["a@b.example"]}')
     (tmp_path / "2.eml").write_bytes(b"not whole yet")
     assert list(demo.sunk(tmp_path)) == [demo.Sunk(b"x", "", ["a@b.example"])]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        pytest.param("No such user here", "550 No such user here", id="the remote's words as they are"),
+        pytest.param(
+            'not authorised: x.example has no token; publish: x.example. TXT "t=1". And more; publish: y',
+            "550 not authorised: x.example has no token; the record to publish is below",
+            id="the first reason of a refusal, whole",
+        ),
+    ],
+)
+def test_words_in_the_table(text: str, shown: str) -> None:
+    outcome = Outcome("a@b.example", State.REJECTED, 1.0, 1, code=550, text=text)
+    row = Row("id", "u@x.example", "s@x.example", "in.example", 1.0, "validate", outcome)
+    assert demo.short(row) == shown
