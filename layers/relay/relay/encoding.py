@@ -120,64 +120,56 @@ def _load(body: str, kind: str, build: Callable[[dict[str, Any]], T]) -> T:
 
 
 def _submission(fields: dict[str, Any]) -> Submission:
-    return Submission(
-        id=_text(fields["id"]),
-        account=_text(fields["account"]),
-        mail_from=_text(fields["mail_from"]),
-        rcpt_to=_texts(fields["rcpt_to"]),
-        received=_time(fields["received"]),
-        content=_decode_content(fields["content"]),
-        eightbit=bool(fields["eightbit"]),
-        smtputf8=bool(fields["smtputf8"]),
-        attempt=int(fields["attempt"]),
-        due=_time(fields["due"]),
-        **_later(fields),
-    )
+    return Submission(**_message(fields), **_envelope(fields))
 
 
 def _delivery(fields: dict[str, Any]) -> Delivery:
     return Delivery(
-        id=_text(fields["id"]),
-        account=_text(fields["account"]),
-        mail_from=_text(fields["mail_from"]),
+        **_message(fields),
+        **_envelope(fields),
         domain=_text(fields["domain"]),
         chunk=int(fields["chunk"]),
-        rcpt_to=_texts(fields["rcpt_to"]),
-        received=_time(fields["received"]),
-        content=_decode_content(fields["content"]),
-        eightbit=bool(fields["eightbit"]),
-        smtputf8=bool(fields["smtputf8"]),
-        attempt=int(fields["attempt"]),
-        due=_time(fields["due"]),
         notice=bool(fields["notice"]),
-        **_later(fields),
     )
 
 
 def _report(fields: dict[str, Any]) -> Report:
     return Report(
-        id=_text(fields["id"]),
-        account=_text(fields["account"]),
-        mail_from=_text(fields["mail_from"]),
+        **_message(fields),
         domain=_text(fields["domain"]),
         chunk=int(fields["chunk"]),
-        received=_time(fields["received"]),
         stage=_text(fields["stage"]),
         outcomes=tuple(decode_outcome(outcome) for outcome in fields["outcomes"]),
         content=None if fields["content"] is None else _decode_content(fields["content"]),
         notice=bool(fields["notice"]),
-        **_later(fields),
     )
 
 
-def _later(fields: dict[str, Any]) -> dict[str, Any]:
+def _message(fields: dict[str, Any]) -> dict[str, Any]:
+    """What all three have."""
     return {
+        "id": _text(fields["id"]),
+        "account": _text(fields["account"]),
+        "mail_from": _text(fields["mail_from"]),
+        "received": _time(fields["received"]),
         "tried": _time(fields.get("tried", 0.0)),
         "ret": _text(fields.get("ret", "")),
         "envid": _text(fields.get("envid", "")),
         "dsn": {
             recipient: Dsn(_text(notify), _text(orcpt)) for recipient, (notify, orcpt) in fields.get("dsn", {}).items()
         },
+    }
+
+
+def _envelope(fields: dict[str, Any]) -> dict[str, Any]:
+    """What a submission and a delivery have."""
+    return {
+        "rcpt_to": _texts(fields["rcpt_to"]),
+        "content": _decode_content(fields["content"]),
+        "eightbit": bool(fields["eightbit"]),
+        "smtputf8": bool(fields["smtputf8"]),
+        "attempt": int(fields["attempt"]),
+        "due": _time(fields["due"]),
     }
 
 
