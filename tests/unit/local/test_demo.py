@@ -112,6 +112,6 @@ def test_what_the_sink_keeps_is_read_back(tmp_path: Path) -> None:
     ],
 )
 def test_words_in_the_table(text: str, shown: str) -> None:
-    outcome = Outcome("a@b.example", State.REJECTED, 1.0, 1, code=550, text=text)
+    outcome = Outcome("a@b.example", State.REJECTED, 1.0, 1, code=550, enhanced="", text=text)
     row = Row("id", "u@x.example", "s@x.example", "in.example", 1.0, "validate", outcome)
     assert demo.short(row) == shown
