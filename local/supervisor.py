@@ -366,7 +366,7 @@ def greeting(system: System) -> str:
     text = "\n".join(["The relay is running; Ctrl-C stops it." + memory, "", *lines, ""])
     if not system.options.accounts:
         sender, recipient = f"news@{names.DEMO_DOMAIN}", f"you@{names.INBOX_DOMAIN}"
-        where = "" if system.options.state == DEFAULT_STATE else f" --state {show(str(system.state_file))}"
+        where = "" if system.options.state == DEFAULT_STATE else f" \\\n    --state {show(str(system.state_file))}"
         text += f"""
 Send a first message, with our own command or by any mail program:
 

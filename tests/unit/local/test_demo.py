@@ -1,4 +1,4 @@
-"""The demo's messages and its judgement; tests/e2e/test_demo.py runs the whole."""
+"""The demo's messages and its judgement; tests/e2e/test_command.py runs the whole."""
 
 import email
 import email.policy
