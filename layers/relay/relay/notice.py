@@ -30,10 +30,12 @@ MAX_HEADER: Final = 16_384  # octets of the original's header that a notice quot
 MAX_ORIGINAL: Final = 1_048_576  # octets of an original that is quoted whole
 MAX_WORDS: Final = 500  # characters of a remote's words; our own are short
 MAX_REASON: Final = 1_000  # characters of our own reason, which holds the DNS record to publish
+MAX_ADDRESS: Final = 320  # characters; RFC 5321 §4.5.3.1
 MAX_LINE: Final = 998  # RFC 5322 §2.1.1, without CRLF
 NOTHING_COUNTED: Final = Turn()
 _CRLF: Final = "\r\n"
 
+_CONTROL: Final = re.compile(rb"[\0-\x08\x0b\x0c\x0e-\x1f\x7f]")  # a terminal may act on these
 _STATUS: Final = re.compile(r"[245]\.\d{1,3}\.\d{1,3}")  # RFC 3463 §2
 _SUBJECT: Final = re.compile(rb"^Subject:[ \t]*((?:[^\r\n]|\r\n[ \t])*)", re.IGNORECASE | re.MULTILINE)
 # "; publish: NAME. TYPE "STRING" ...." in relay.proof.verdict.explain, the record as RFC 1035 §5.1 has it
@@ -156,7 +158,7 @@ def _subject(report: Report, told: tuple[Outcome, ...]) -> str:
 
 
 def _words(report: Report, told: tuple[Outcome, ...], facts: Facts, header: bytes) -> str:
-    about = [f"    From:     {report.mail_from}"]
+    about = [f"    From:     {clean(report.mail_from, MAX_ADDRESS)}"]
     if subject := _original_subject(header):
         about.append(f"    Subject:  {subject}")
     about += [f"    Accepted: {_date(report.received)}", f"    Id:       {report.id}"]
@@ -168,9 +170,9 @@ def _words(report: Report, told: tuple[Outcome, ...], facts: Facts, header: byte
     for group in alike.values():
         if refused:
             lines += ["", "Why:", *_refusal(clean(group[0].text, MAX_REASON)), "", "It was meant for:"]
-            lines += [f"  {each.recipient}" for each in group]
+            lines += [f"  {clean(each.recipient, MAX_ADDRESS)}" for each in group]
         else:
-            lines += ["", *(each.recipient for each in group), *_reason(group[0], facts)]
+            lines += ["", *(clean(each.recipient, MAX_ADDRESS) for each in group), *_reason(group[0], facts)]
     if refused:
         lines += ["", "Once that is put right, send the message again."]
     if report.stage == "validate":
@@ -233,7 +235,7 @@ def _reason(outcome: Outcome, facts: Facts) -> list[str]:
             return lines
         case State.DEFERRED:
             return [*lines, f"  Next try: {_date(outcome.next_due)}", f"  Given up: {_date(facts.until)}"]
-    return [*lines, f"  What to do: {_advice(outcome)}"]
+    return [*lines, *_indented(f"What to do: {_advice(outcome)}")]
 
 
 def _advice(outcome: Outcome) -> str:
@@ -328,7 +330,7 @@ def _date(time: float) -> str:
 def _part(type: str, body: bytes) -> bytes:
     """One part of the multipart; quoted-printable where its octets or line lengths need it (RFC 2045 §6.7)."""
     encoding = "7bit"
-    if not body.isascii() or b"\0" in body or any(len(line) > MAX_LINE for line in body.split(b"\r\n")):
+    if not body.isascii() or _CONTROL.search(body) or any(len(line) > MAX_LINE for line in body.split(b"\r\n")):
         encoding = "quoted-printable"
         body = b"\r\n".join(_quoted_printable(line) for line in body.split(b"\r\n"))
     return f"Content-Type: {type}{_CRLF}Content-Transfer-Encoding: {encoding}{_CRLF}{_CRLF}".encode() + body
