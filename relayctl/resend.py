@@ -18,8 +18,8 @@ examples:
 
 A new message with a new id and the same content goes to the recipients that
 bounced, were rejected or expired, to nobody else; --to picks from them, and may
-name cancelled ones. The sender domain's DNS is checked anew. Content is kept
-for 21 days.
+name cancelled ones. Each run sends anew: run it twice and they get it twice.
+The sender domain's DNS is checked, too. Content is kept for 21 days.
 
 --json prints an object: id (the new one), resent (the old one), recipients.
 """
