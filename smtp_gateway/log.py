@@ -34,10 +34,6 @@ class Log:
         """cut_off: connections still in a transaction at the deadline."""
         self._line("stopped", cut_off=cut_off)
 
-    def turned_away(self, *, peer: str) -> None:
-        """At the limit of connections."""
-        self._line("turned_away", peer=peer)
-
     def tls_failed(self, *, peer: str, error: BaseException) -> None:
         self._line("tls_failed", peer=peer, error=type(error).__name__, reason=getattr(error, "reason", None))
 

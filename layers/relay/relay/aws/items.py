@@ -72,3 +72,15 @@ async def pages(client: AwsClient, operation: str, payload: Mapping[str, Any]) -
         if not answer.get("LastEvaluatedKey"):
             return
         start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
+
+
+def items_of_id(client: AwsClient, table: str, id: str) -> AsyncIterator[Item]:
+    """Every item of a table whose partition key is `id`, as the last write left it."""
+    query = {
+        "TableName": table,
+        "ConsistentRead": True,
+        "KeyConditionExpression": "#id = :id",
+        "ExpressionAttributeNames": {"#id": "id"},
+        "ExpressionAttributeValues": {":id": text(id)},
+    }
+    return pages(client, "Query", query)

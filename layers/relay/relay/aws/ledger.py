@@ -29,8 +29,8 @@ from relay.aws.items import (
     get_text,
     get_texts,
     in_the_way,
+    items_of_id,
     number,
-    pages,
     text,
     texts,
 )
@@ -149,14 +149,7 @@ class DynamoLedger:
         return entry
 
     async def of_id(self, id: str) -> tuple[LedgerEntry, ...]:
-        query = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "KeyConditionExpression": "#id = :id",
-            "ExpressionAttributeNames": {"#id": "id"},
-            "ExpressionAttributeValues": {":id": text(id)},
-        }
-        entries = [entry_of(item) async for item in pages(self._client, "Query", query)]
+        entries = [entry_of(item) async for item in items_of_id(self._client, self._table, id)]
         return tuple(sorted(entries, key=lambda entry: entry.key))
 
     async def cancel(self, read: LedgerEntry, *, owner: str, now: float, outcomes: tuple[Outcome, ...]) -> LedgerEntry:

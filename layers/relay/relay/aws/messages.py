@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from relay.aws.client import AWAY, AwsClient
-from relay.aws.items import Item, dynamo, flag, get_flag, get_number, get_text, number, pages, text
+from relay.aws.items import Item, dynamo, flag, get_flag, get_number, get_text, items_of_id, number, pages, text
 from relay.errors import OutageError
 from relay.outcome import Outcome, State
 from relay.ports import Row
@@ -32,14 +32,7 @@ class DynamoMessages:
         await asyncio.gather(*(self._write([{"PutRequest": {"Item": item}} for item in batch]) for batch in batches))
 
     async def of_id(self, id: str) -> tuple[Row, ...]:
-        query = {
-            "TableName": self._table,
-            "ConsistentRead": True,
-            "KeyConditionExpression": "#id = :id",
-            "ExpressionAttributeNames": {"#id": "id"},
-            "ExpressionAttributeValues": {":id": text(id)},
-        }
-        rows = [row_of(item) async for item in pages(self._client, "Query", query)]
+        rows = [row_of(item) async for item in items_of_id(self._client, self._table, id)]
         return tuple(sorted(rows, key=_by_recipient))
 
     async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
