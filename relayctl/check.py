@@ -13,7 +13,6 @@ from rich.text import Text
 
 from relay.dns import DnspythonResolver
 from relay.errors import TemporaryError
-from relay.ports import Resolver, TxtAnswer
 from relay.proof import dmarc, token
 from relay.proof.lookup import Lookup
 from relay.proof.token import DnsRecord, records_to_publish
@@ -64,20 +63,6 @@ class Report:
         return self.account is not False and self.verdict is not None and self.verdict.passed
 
 
-class _Remembering:
-    """A resolver that asks for each TXT name once: the report shows the very answers that were judged."""
-
-    def __init__(self, resolver: Resolver) -> None:
-        self._answers: dict[str, TxtAnswer] = {}
-        self.a, self.aaaa, self.mx = resolver.a, resolver.aaaa, resolver.mx
-        self._txt = resolver.txt
-
-    async def txt(self, name: str) -> TxtAnswer:
-        if name not in self._answers:
-            self._answers[name] = await self._txt(name)
-        return self._answers[name]
-
-
 def add(commands: Any) -> None:
     parser = commands.add_parser("check", help="is a sender domain's DNS right?", epilog=EPILOG)
     parser.add_argument("user", metavar="USER", help="the user name")
@@ -114,7 +99,7 @@ async def _report(user: str, domain: str, arguments: argparse.Namespace, context
     records = records_to_publish(domain, user, there.token_name, there.spf_domain)
     wanted = dict(zip(Proof, records, strict=True))
     try:
-        resolver = _Remembering(DnspythonResolver((server,) if server else ()))
+        resolver = Lookup(DnspythonResolver((server,) if server else ()))
     except SettingsError as error:
         raise UsageError(f"--dns: {error}") from None
     try:
@@ -124,9 +109,8 @@ async def _report(user: str, domain: str, arguments: argparse.Namespace, context
     return Report(user, domain, account, await _found(domain, resolver, there), verdict, wanted)
 
 
-async def _found(domain: str, resolver: Resolver, service: Service) -> dict[Proof, tuple[str, tuple[str, ...]]]:
+async def _found(domain: str, lookup: Lookup, service: Service) -> dict[Proof, tuple[str, tuple[str, ...]]]:
     """What is there of each kind, right or wrong, and at which name."""
-    lookup = Lookup(resolver)
     here = (await lookup.txt(domain)).records
     policy = await dmarc.discover(domain, lookup)
     name = policy.name or (policy.broken[0] if policy.broken else f"_dmarc.{domain}")

@@ -9,7 +9,7 @@ import asyncio
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from relay.errors import PermanentError, TemporaryError
-from relay.ports import AddressAnswer, DnsStatus, MxAnswer, TxtAnswer
+from relay.ports import AddressAnswer, DnsStatus, MxAnswer, PtrAnswer, TxtAnswer
 from relay.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -54,6 +54,10 @@ class DnspythonResolver:
     async def aaaa(self, name: str) -> AddressAnswer:
         status, records, ttl = await self._ask(name, "AAAA")
         return AddressAnswer(status, tuple(each.address for each in records), ttl)
+
+    async def ptr(self, name: str) -> PtrAnswer:
+        status, records, ttl = await self._ask(name, "PTR")
+        return PtrAnswer(status, tuple(_host(each.target) for each in records), ttl)
 
     async def _ask(self, name: str, kind: str) -> _Answer:
         """Follows CNAMEs that the server left to us."""

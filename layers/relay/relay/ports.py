@@ -114,6 +114,15 @@ class AddressAnswer:
     ttl: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class PtrAnswer:
+    """names: host names in lower case without the last dot."""
+
+    status: DnsStatus
+    names: tuple[str, ...] = ()
+    ttl: int = 0
+
+
 class Resolver(Protocol):
     """Time-outs, SERVFAIL and answers that make no sense raise TemporaryError; names that cannot be
     looked up at all (too long, empty label) raise PermanentError."""
@@ -125,6 +134,10 @@ class Resolver(Protocol):
     async def a(self, name: str) -> AddressAnswer: ...
 
     async def aaaa(self, name: str) -> AddressAnswer: ...
+
+    async def ptr(self, name: str) -> PtrAnswer:
+        """name: below in-addr.arpa or ip6.arpa, as `ipaddress` has it in `reverse_pointer`."""
+        ...
 
 
 # --- the ledger --------------------------------------------------------------------------------

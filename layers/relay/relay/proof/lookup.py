@@ -1,32 +1,78 @@
-"""TXT lookups of one verdict: each name asked once, and names that no DNS can hold are names that don't exist."""
+"""The lookups of one verdict: a Resolver that asks each question once and remembers what was answered."""
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NamedTuple, TypeVar
 
 from relay.errors import PermanentError
-from relay.ports import DnsStatus, Resolver, TxtAnswer
+from relay.ports import AddressAnswer, DnsStatus, MxAnswer, PtrAnswer, Resolver, TxtAnswer
+
+Answer = TxtAnswer | MxAnswer | AddressAnswer | PtrAnswer
+A = TypeVar("A", TxtAnswer, MxAnswer, AddressAnswer, PtrAnswer)
+
+
+class Question(NamedTuple):
+    """name: lower case, without the last dot. type: such as "TXT"."""
+
+    name: str
+    type: str
+
+
+KINDS: Final[Mapping[str, type[Answer]]] = {
+    "TXT": TxtAnswer,
+    "MX": MxAnswer,
+    "A": AddressAnswer,
+    "AAAA": AddressAnswer,
+    "PTR": PtrAnswer,
+}
 
 
 class Lookup:
-    """Remembers the answers for as long as one verdict takes; `ttl` is the shortest among them."""
+    """A ports.Resolver for as long as one verdict takes. A name that no DNS can hold is one that doesn't exist."""
 
     def __init__(self, resolver: Resolver) -> None:
-        self.resolver = resolver
-        self._asked: dict[str, asyncio.Task[TxtAnswer]] = {}
+        self._resolver = resolver
+        self._asked: dict[Question, asyncio.Future[Any]] = {}
+
+    @property
+    def answers(self) -> dict[Question, Answer]:
+        """What was answered, in the order it was asked; not what failed or is still to come."""
+        done = self._asked.items()
+        return {question: task.result() for question, task in done if task.done() and not _failed(task)}
 
     @property
     def ttl(self) -> int:
-        done = [each.result() for each in self._asked.values() if each.done() and not each.exception()]
-        return min((answer.ttl for answer in done), default=0)
+        """The shortest among the answers, 0 if there is none."""
+        return min((answer.ttl for answer in self.answers.values()), default=0)
 
     async def txt(self, name: str) -> TxtAnswer:
-        """TemporaryError as `Resolver.txt`."""
-        key = name.lower().removesuffix(".")
-        if key not in self._asked:
-            self._asked[key] = asyncio.ensure_future(self._txt(key))
-        return await self._asked[key]
+        return await self._once(name, "TXT", self._resolver.txt, TxtAnswer)
 
-    async def _txt(self, name: str) -> TxtAnswer:
+    async def mx(self, name: str) -> MxAnswer:
+        return await self._once(name, "MX", self._resolver.mx, MxAnswer)
+
+    async def a(self, name: str) -> AddressAnswer:
+        return await self._once(name, "A", self._resolver.a, AddressAnswer)
+
+    async def aaaa(self, name: str) -> AddressAnswer:
+        return await self._once(name, "AAAA", self._resolver.aaaa, AddressAnswer)
+
+    async def ptr(self, name: str) -> PtrAnswer:
+        return await self._once(name, "PTR", self._resolver.ptr, PtrAnswer)
+
+    async def _once(self, name: str, type: str, ask: Callable[[str], Awaitable[A]], answer: type[A]) -> A:
+        question = Question(name.lower().removesuffix("."), type)
+        if question not in self._asked:
+            self._asked[question] = asyncio.ensure_future(self._ask(question.name, ask, answer))
+        found: A = await self._asked[question]
+        return found
+
+    async def _ask(self, name: str, ask: Callable[[str], Awaitable[A]], answer: type[A]) -> A:
         try:
-            return await self.resolver.txt(name)
+            return await ask(name)
         except PermanentError:
-            return TxtAnswer(DnsStatus.NO_NAME)
+            return answer(DnsStatus.NO_NAME)
+
+
+def _failed(task: "asyncio.Future[Any]") -> bool:
+    return task.cancelled() or task.exception() is not None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-from relay.errors import PermanentError
 from relay.ports import DnsStatus
 from relay.proof.lookup import Lookup
 from relay.proof.spf_record import Directive, Mechanism, Qualifier, Record, SpfPermError, parse_record, select, shown
@@ -126,12 +125,8 @@ class _Walk:
         domain = directive.domain or self.path[-1]
         if "%" in domain:
             return
-        ask = self.lookup.resolver.a if directive.mechanism is Mechanism.A else self.lookup.resolver.mx
-        try:
-            void = (await ask(domain.lower().removesuffix("."))).status is not DnsStatus.OK
-        except PermanentError:  # a name that can't be asked for: no match and no lookup (§4.8)
-            return
-        self._count_void(void=void)
+        ask = self.lookup.a if directive.mechanism is Mechanism.A else self.lookup.mx
+        self._count_void(void=(await ask(domain)).status is not DnsStatus.OK)
 
     def _count(self) -> None:
         self.lookups += 1
