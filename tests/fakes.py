@@ -23,6 +23,8 @@ from relay.ports import (
     Superseded,
     Turn,
 )
+from relay.proof.receipt import Known
+from relay.proof.verdict import Verdict
 from relay.submission import Delivery, DeliveryKey
 
 LONGEST_DELAY = 900.0
@@ -313,3 +315,39 @@ class FakeSms(Failing):
     async def send(self, phone: str, text: str) -> None:
         self._maybe_fail()
         self.sent.append((phone, text))
+
+
+class FakeReceipts(Failing):
+    """proof.receipt.Receipts; `items` in force by (domain, account), `superseded` by (domain, account, name).
+
+    stale: what the next `find` says, as if it had been asked before the last `put`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[tuple[str, str], Known] = {}
+        self.superseded: dict[tuple[str, str, str], Verdict] = {}
+        self.stale: Known | None = None
+
+    async def find(self, domain: str, account: str) -> Known | None:
+        self._maybe_fail()
+        stale, self.stale = self.stale, None
+        return stale or self.items.get((domain, account))
+
+    async def put(self, account: str, known: Known, before: Known | None) -> bool:
+        self._maybe_fail()
+        key = known.verdict.domain, account
+        if before and before.verdict.decided != known.verdict.decided:
+            self.superseded[*key, before.verdict.name] = before.verdict
+        there = self.items.get(key)
+        if (there.version if there else None) != (before.version if before else None):
+            return there == known
+        self.items[key] = known
+        return True
+
+    async def receipt(self, domain: str, account: str, name: str) -> Verdict | None:
+        self._maybe_fail()
+        known = self.items.get((domain, account))
+        if known and known.verdict.name == name:
+            return known.verdict
+        return self.superseded.get((domain, account, name))

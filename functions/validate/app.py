@@ -1,7 +1,9 @@
-"""The validate function: submissions from ValidateQueue through `relay.validate`."""
+"""The validate function: submissions from ValidateQueue through `relay.validate`; and the gateway's questions about
+sender domains, by Invoke (`relay.proof.ruling`)."""
 
 import os
 from collections import Counter
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -13,11 +15,19 @@ from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.ledger import DynamoLedger
 from relay.aws.queue import SqsQueue
+from relay.aws.receipts import DynamoReceipts
 from relay.clock import SystemClock
 from relay.dns import DnspythonResolver
 from relay.encoding import decode_submission
-from relay.proof.verdict import Judge
+from relay.hold import TellOwner
+from relay.ports import Clock, Resolver
+from relay.proof.judge import Judge, Patience
+from relay.proof.message import DkimCheck, MessageCheck
+from relay.proof.remembered import Remembered
+from relay.proof.ruling import decode_question, encode_ruling
+from relay.proof.verdict import Terms
 from relay.retry import RetryPolicy
+from relay.rulings import Rulings
 from relay.settings import FunctionSettings
 from relay.submission import Submission
 from relay.validate import Decision, Validate
@@ -45,8 +55,15 @@ class Observed:
             self._metrics.flush_metrics()
 
 
+@dataclass(frozen=True, slots=True)
+class Parts:
+    worker: QueueWorker[Submission]
+    rulings: Rulings
+    observed: Observed
+
+
 @cache
-def compose() -> tuple[QueueWorker[Submission], Observed]:
+def compose() -> Parts:
     """At the first invocation; its loop and connections live as long as the process."""
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
@@ -54,16 +71,16 @@ def compose() -> tuple[QueueWorker[Submission], Observed]:
     logger = Logger()
     observed = Observed(logger, Metrics())
     queue = SqsQueue(client, settings.validate_queue_url)
+    deliver_queue = SqsQueue(client, settings.deliver_queue_url)
+    resolver = DnspythonResolver(settings.dns_servers)
+    judge = _judge(settings, client, clock, resolver)
+    tell = TellOwner(deliver_queue, clock, settings.host_name)
     stage = Validate(
-        judge=Judge(
-            resolver=DnspythonResolver(settings.dns_servers),
-            accounts=DynamoAccounts(client, settings.accounts_table),
-            clock=clock,
-            token_name=settings.token_name,
-            spf_domain=settings.spf_domain,
-        ),
+        judge=judge,
+        tell=tell,
+        check=MessageCheck(Remembered(resolver, clock), clock, DkimCheck(settings.dkim)),
         validate_queue=queue,
-        deliver_queue=SqsQueue(client, settings.deliver_queue_url),
+        deliver_queue=deliver_queue,
         record_queue=SqsQueue(client, settings.record_queue_url),
         content=S3Content(client, settings.content_bucket),
         ledger=DynamoLedger(client, settings.ledger_table),
@@ -79,12 +96,33 @@ def compose() -> tuple[QueueWorker[Submission], Observed]:
         logger=logger,
         clock_speed=settings.clock_speed,
     )
-    return worker, observed
+    return Parts(worker, Rulings(judge, tell, clock), observed)
+
+
+def _judge(settings: FunctionSettings, client: AwsClient, clock: Clock, resolver: Resolver) -> Judge:
+    return Judge(
+        resolver=resolver,
+        accounts=DynamoAccounts(client, settings.accounts_table),
+        receipts=DynamoReceipts(client, settings.receipts_table),
+        clock=clock,
+        terms=Terms(
+            settings.token_name, settings.spf_domain, settings.egress, settings.host_name, settings.dmarc_required
+        ),
+        patience=Patience(
+            shortest=settings.verdict_shortest,
+            longest=settings.verdict_longest,
+            stale=settings.verdict_stale / settings.clock_speed,
+            memory=Patience().memory / settings.clock_speed,
+            hold=settings.hold_seconds / settings.clock_speed,
+        ),
+    )
 
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
-    worker, observed = compose()
+    parts = compose()
+    if question := decode_question(event):
+        return encode_ruling(parts.worker.loop.run_until_complete(parts.rulings(question)))
     try:
-        return worker.handle(event, context)
+        return parts.worker.handle(event, context)
     finally:
-        observed.flush()
+        parts.observed.flush()

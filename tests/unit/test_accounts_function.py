@@ -1,11 +1,9 @@
 """functions/accounts/app.py, with fakes behind its ports."""
 
 import asyncio
-import importlib.util
 import io
 import json
 import uuid
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,36 +12,14 @@ from aws_lambda_powertools import Logger
 from relay.errors import TemporaryError
 from relay.settings import FunctionSettings
 from tests.fakes import FakeAccounts, FakeClock, FakeSms
+from tests.functions import ENVIRONMENT, load
 
-SETTINGS = FunctionSettings(
-    validate_queue_url="q",
-    deliver_queue_url="q",
-    record_queue_url="q",
-    ledger_table="t",
-    messages_table="t",
-    accounts_table="t",
-    notices_table="t",
-    content_bucket="b",
-    token_name="relay-token",
-    spf_domain="relay.example",
-    host_name="smtp.relay.example",
-    claim_seconds=1.0,
-    clock_speed=1.0,
-    dns_servers=(),
-    smtp_port=25,
-    delay_notice_seconds=14_400.0,
-)
+SETTINGS = FunctionSettings.from_environment(ENVIRONMENT)
 
 
 @pytest.fixture(scope="module")
 def app() -> Any:
-    path = Path(__file__).parents[2] / "functions" / "accounts" / "app.py"
-    spec = importlib.util.spec_from_file_location("accounts_app", path)
-    assert spec
-    assert spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("accounts")
 
 
 class World:

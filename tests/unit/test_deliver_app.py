@@ -1,39 +1,14 @@
 """functions/deliver/app.py: what it composes, logs and counts."""
 
-import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from relay.outcome import Outcome, State
 from relay.submission import Delivery, Inline
+from tests.functions import load, process
 
-APP = Path(__file__).parents[2] / "functions" / "deliver" / "app.py"
-ENVIRONMENT = {
-    "RELAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:9/validate",
-    "RELAY_DELIVER_QUEUE_URL": "http://127.0.0.1:9/deliver",
-    "RELAY_RECORD_QUEUE_URL": "http://127.0.0.1:9/record",
-    "RELAY_LEDGER_TABLE": "ledger",
-    "RELAY_MESSAGES_TABLE": "messages",
-    "RELAY_ACCOUNTS_TABLE": "accounts",
-    "RELAY_NOTICES_TABLE": "notices",
-    "RELAY_DELAY_NOTICE_HOURS": "4",
-    "RELAY_CONTENT_BUCKET": "content",
-    "RELAY_TOKEN_NAME": "token",
-    "RELAY_SPF_DOMAIN": "spf.example",
-    "RELAY_HOST_NAME": "smtp.relay.example",
-    "RELAY_SMTP_PORT": "25",
-    "RELAY_CLOCK_SPEED": "1",
-    "RELAY_CLAIM_SECONDS": "330",
-    "POWERTOOLS_METRICS_NAMESPACE": "MailRelay",
-    "POWERTOOLS_SERVICE_NAME": "deliver",
-    "AWS_REGION": "eu-north-1",
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-}
 SECRET = "the words of the message"
 DELIVERY = Delivery(
     "id", "account", "s@a.example", "b.example", 0, ("r@b.example",), 1.0, Inline(SECRET.encode() + b"\r\n")
@@ -47,14 +22,9 @@ class Context:
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name, value in ENVIRONMENT.items():
+    for name, value in process("deliver").items():
         monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("deliver_app", APP)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("deliver")
 
 
 def test_an_unreadable_message_fails_alone_and_nothing_is_said_of_content(

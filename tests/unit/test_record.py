@@ -14,7 +14,7 @@ from relay.outcome import Outcome, Report, State
 from relay.ports import Account
 from relay.record import Record
 from relay.retry import RetryPolicy
-from relay.submission import Delivery, Dsn, Inline, Stored
+from relay.submission import Delivery, Dsn, Inline, Proved, Stored
 from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeMessages, FakeNotices, FakeQueue
 
 CONTENT = b"From: app@shop.example\r\nSubject: order\r\n\r\nsecret body\r\n"
@@ -325,3 +325,15 @@ def test_what_deliver_met_is_told_of_each_recipient(world: World) -> None:
     """RFC 3461 §5.2.6: programs count bounces by recipient."""
     reports = (report(outcome("a"), id=f"0192f0c4-0000-7000-8000-{number:012}") for number in range(10))
     assert len(world.run(*reports)) == 10
+
+
+@pytest.mark.parametrize(("enhanced", "told"), [("4.7.1", 0), ("4.4.3", 1)], ids=["held", "no answer"])
+def test_a_delay_by_a_hold_is_not_told_again(world: World, enhanced: str, told: int) -> None:
+    late = outcome("a", State.DEFERRED, time=1_800_000_000.0 + 5 * 3600, enhanced=enhanced)
+    assert len(world.run(report(late, stage="validate"))) == told
+
+
+def test_a_row_says_what_was_proved(world: World) -> None:
+    proved = Proved(("shop.example@1800000000000",), ("odd",))
+    world.run(report(outcome("a"), proved=proved))
+    assert [row.proved for row in world.messages.rows] == [proved]

@@ -1,9 +1,7 @@
 """functions/record/app.py: what it composes, and the metrics it writes."""
 
 import asyncio
-import importlib.util
 import json
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -11,43 +9,14 @@ import pytest
 
 from relay.errors import TemporaryError
 from relay.outcome import Outcome, Report, State
-
-APP = Path(__file__).parents[2] / "functions" / "record" / "app.py"
-ENVIRONMENT = {
-    "RELAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:9/validate",
-    "RELAY_DELIVER_QUEUE_URL": "http://127.0.0.1:9/deliver",
-    "RELAY_RECORD_QUEUE_URL": "http://127.0.0.1:9/record",
-    "RELAY_LEDGER_TABLE": "ledger",
-    "RELAY_MESSAGES_TABLE": "messages",
-    "RELAY_ACCOUNTS_TABLE": "accounts",
-    "RELAY_NOTICES_TABLE": "notices",
-    "RELAY_DELAY_NOTICE_HOURS": "4",
-    "RELAY_CONTENT_BUCKET": "content",
-    "RELAY_TOKEN_NAME": "token",
-    "RELAY_SPF_DOMAIN": "spf.example",
-    "RELAY_HOST_NAME": "smtp.relay.example",
-    "RELAY_SMTP_PORT": "25",
-    "RELAY_CLOCK_SPEED": "1",
-    "RELAY_CLAIM_SECONDS": "330",
-    "POWERTOOLS_METRICS_NAMESPACE": "MailRelay",
-    "POWERTOOLS_SERVICE_NAME": "record",
-    "AWS_REGION": "eu-north-1",
-    "AWS_ACCESS_KEY_ID": "test",
-    "AWS_SECRET_ACCESS_KEY": "test",
-    "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
-}
+from tests.functions import load, process
 
 
 @pytest.fixture
 def app(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    for name, value in ENVIRONMENT.items():
+    for name, value in process("record").items():
         monkeypatch.setenv(name, value)
-    spec = importlib.util.spec_from_file_location("record_app", APP)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load("record")
 
 
 class Recorded:

@@ -3,25 +3,9 @@
 import pytest
 
 from relay.settings import FunctionSettings, SettingsError
+from tests.functions import ENVIRONMENT as GOOD
 
-GOOD = {
-    "RELAY_VALIDATE_QUEUE_URL": "http://q/v",
-    "RELAY_DELIVER_QUEUE_URL": "http://q/d",
-    "RELAY_RECORD_QUEUE_URL": "http://q/r",
-    "RELAY_LEDGER_TABLE": "ledger",
-    "RELAY_MESSAGES_TABLE": "messages",
-    "RELAY_ACCOUNTS_TABLE": "accounts",
-    "RELAY_NOTICES_TABLE": "notices",
-    "RELAY_DELAY_NOTICE_HOURS": "4",
-    "RELAY_CONTENT_BUCKET": "content",
-    "RELAY_TOKEN_NAME": "relay-token",
-    "RELAY_SPF_DOMAIN": "relay.example",
-    "RELAY_HOST_NAME": "smtp.relay.example",
-    "RELAY_CLAIM_SECONDS": "330",
-    "RELAY_CLOCK_SPEED": "1",
-    "RELAY_DNS_SERVERS": "127.0.0.1:53, [::1]:53",
-    "RELAY_SMTP_PORT": "25",
-}
+OPTIONAL = ("RELAY_DNS_SERVERS", "RELAY_EGRESS_ADDRESSES")
 
 
 def test_good() -> None:
@@ -31,7 +15,21 @@ def test_good() -> None:
     assert FunctionSettings.from_environment(GOOD | {"RELAY_DNS_SERVERS": ""}).dns_servers == ()
 
 
-@pytest.mark.parametrize("name", [name for name in GOOD if name != "RELAY_DNS_SERVERS"])
+def test_egress_addresses() -> None:
+    assert FunctionSettings.from_environment(GOOD).egress == ("192.0.2.1", "2001:db8::1")
+    assert FunctionSettings.from_environment(GOOD | {"RELAY_EGRESS_ADDRESSES": ""}).egress == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("RELAY_EGRESS_ADDRESSES", "192.0.2.300"), ("RELAY_EGRESS_ADDRESSES", "a.example"), ("RELAY_DMARC_MISSING", "no")],
+)
+def test_a_wrong_word_is_named_with_its_value(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}='{value}'"):
+        FunctionSettings.from_environment(GOOD | {name: value})
+
+
+@pytest.mark.parametrize("name", [name for name in GOOD if name not in OPTIONAL])
 def test_a_missing_variable_is_named(name: str) -> None:
     with pytest.raises(SettingsError, match=name):
         FunctionSettings.from_environment({key: value for key, value in GOOD.items() if key != name})

@@ -1,29 +1,52 @@
 """relay.validate: deliveries, refusals, later attempts; twice the same is once."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
 
 from relay.encoding import decode_delivery, decode_report, decode_submission
 from relay.errors import OutageError, PermanentError, TemporaryError
-from relay.header import MAX_HEADER
+from relay.header import MAX_HEADER, Header
+from relay.hold import TellOwner
 from relay.outcome import Outcome, Report, State
 from relay.ports import Claimed
+from relay.proof.judge import Judged
+from relay.proof.message import MessageCheck, MessageProof
+from relay.proof.ruling import Question, Standing
 from relay.proof.verdict import Problem, Proof, Verdict
 from relay.retry import LIFETIME, RetryPolicy
-from relay.submission import Delivery, DeliveryKey, Dsn, Inline, Stored, Submission
+from relay.submission import Delivery, DeliveryKey, Dsn, Inline, Proved, Stored, Submission
 from relay.validate import MAX_DOMAINS, Validate
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
 
 CONTENT = b"From: Jo <jo@from.example>\r\nSender: s@sender.example\r\nSubject: hello\r\n\r\nbody\r\n"
 NO = Problem(Proof.SPF, "it has no SPF record", 'x. TXT "v=spf1"')
-Answer = Callable[[], Awaitable[Verdict]]
+
+
+class Check(MessageCheck):
+    """The message's own proof: `answer`; `seen`: the contents that were shown to it."""
+
+    def __init__(self) -> None:
+        self.answer = MessageProof(("no signature",))
+        self.wanted = False
+        self.seen: list[bytes] = []
+
+    def needs_content(self, header: Header) -> bool:
+        return self.wanted
+
+    async def __call__(
+        self, content: bytes, header: Header, envelope: str, verdicts: Mapping[str, Verdict]
+    ) -> MessageProof:
+        assert verdicts.keys() >= set(header.senders()) | ({envelope} - {""})
+        self.seen.append(content)
+        return self.answer
 
 
 class World:
-    """A Validate and all that it touches. `no`: refused domains; `away`: domains whose DNS doesn't answer."""
+    """A Validate and all that it touches. `no`: refused domains; `away`: domains whose DNS doesn't answer; `held`:
+    domains that are held, until when."""
 
     def __init__(self, speed: float = 1.0) -> None:
         self.clock = FakeClock()
@@ -32,10 +55,14 @@ class World:
         self.no: set[str] = set()
         self.away: set[str] = set()
         self.silent: set[str] = set()
-        self.asked: list[tuple[str, str]] = []
+        self.held: dict[str, float] = {}
+        self.check = Check()
+        self.asked: list[Question] = []
         self.decisions: list[str] = []
         self.validate = Validate(
             judge=self.judge,
+            tell=TellOwner(self.deliver_queue, self.clock, "smtp.relay.example"),
+            check=self.check,
             validate_queue=self.validate_queue,
             deliver_queue=self.deliver_queue,
             record_queue=self.record_queue,
@@ -47,13 +74,18 @@ class World:
             chance=lambda: 0.0,
         )
 
-    async def judge(self, domain: str, account: str) -> Verdict:
-        self.asked.append((domain, account))
+    async def judge(self, question: Question) -> Judged:
+        self.asked.append(question)
+        domain = question.domain
         if domain in self.silent:
             await asyncio.Event().wait()
         if domain in self.away:
             raise TemporaryError(f"{domain} TXT: no answer in time from DNS")
-        return Verdict(domain, (NO,) if domain in self.no else ())
+        until = self.held.get(domain, 0.0)
+        standing = Standing.REFUSED if domain in self.no else Standing.HELD if until else Standing.PASSED
+        problems = () if standing is Standing.PASSED else (NO,)
+        verdict = Verdict(domain, "App@example.com", decided=1.5, problems=problems, warnings=(f"{domain} is odd",))
+        return Judged(verdict, standing, self.clock.now() + 5, failing_since=1.0, held_until=until)
 
     def submission(self, **changes: object) -> Submission:
         base = Submission(
@@ -88,6 +120,8 @@ class World:
 # --- accepted ----------------------------------------------------------------------------------
 
 
+DOMAINS = ("envelope.example", "from.example", "sender.example")
+PROVED = Proved(tuple(f"{each}@1500" for each in DOMAINS), (*(f"{each} is odd" for each in DOMAINS), "no signature"))
 PARTS = (("one.example", ("a@one.example", "c@one.example")), ("two.example", ("b@two.example",)))
 
 
@@ -105,6 +139,7 @@ def test_accepted() -> None:
             received=world.clock.now(),
             content=Inline(CONTENT),
             eightbit=True,
+            proved=PROVED,
         )
         for domain, recipients in (
             ("one.example", ("a@one.example", "c@one.example")),
@@ -122,13 +157,16 @@ def test_every_visible_domain_is_proved_once() -> None:
     world = World()
     world.run(world.submission(content=Inline(b"Resent-From: r@resent.example, r@from.example\r\n" + CONTENT)))
     domains = ("envelope.example", "from.example", "sender.example", "resent.example")
-    assert world.asked == [(domain, "app@example.com") for domain in domains]
+    assert world.asked == [
+        Question(domain, "app@example.com", f"{'bounce' if domain == 'envelope.example' else 'postmaster'}@{domain}")
+        for domain in domains
+    ]
 
 
 def test_null_reverse_path_leaves_the_header() -> None:
     world = World()
     world.run(world.submission(mail_from=""))
-    assert [domain for domain, _ in world.asked] == ["from.example", "sender.example"]
+    assert [question.domain for question in world.asked] == ["from.example", "sender.example"]
     assert len(world.deliveries) == 2
 
 
@@ -380,6 +418,99 @@ def test_the_deadline_turns_silence_into_a_later_attempt() -> None:
     assert "has not answered in time" in world.reports[0].outcomes[0].text
 
 
+# --- the message itself ------------------------------------------------------------------------
+
+
+def test_a_message_that_must_be_signed_is_refused() -> None:
+    world = World()
+    world.check.answer = MessageProof(("odd",), refusal="a DKIM signature is required")
+    world.run()
+    assert not world.deliver_queue.sent
+    for report in world.reports:
+        assert report.proved.warnings[-1] == "odd"
+        for outcome in report.outcomes:
+            assert (outcome.state, outcome.code, outcome.enhanced) == (State.REJECTED, 550, "5.7.22")
+            assert outcome.text == "a DKIM signature is required"
+
+
+def test_a_signature_that_cannot_be_checked_now_waits() -> None:
+    world = World()
+    world.check.answer = MessageProof(unknown="DNS is away")
+    world.run()
+    (again,) = (decode_submission(sent.body) for sent in world.validate_queue.sent)
+    assert again.attempt == 2
+    assert {outcome.enhanced for report in world.reports for outcome in report.outcomes} == {"4.4.3"}
+
+
+def test_stored_content_is_read_whole_only_where_it_is_signed() -> None:
+    world = World()
+    content = CONTENT + b"x" * 1_000_000
+    world.content.items["content/big"] = content
+    world.check.wanted = True
+    world.run(world.submission(content=Stored("content/big", len(content))))
+    assert world.check.seen == [content]
+
+
+def test_a_refused_domain_spares_the_message_its_check() -> None:
+    world = World()
+    world.no.add("from.example")
+    world.run()
+    assert not world.check.seen
+
+
+# --- held --------------------------------------------------------------------------------------
+
+
+def test_held_is_a_later_attempt_and_the_owner_is_told() -> None:
+    world = World()
+    until = world.clock.now() + 3600
+    world.held["from.example"] = until
+    world.run()
+    (told,) = world.deliveries
+    assert (told.rcpt_to, told.mail_from, told.notice) == (("App@example.com",), "", True)
+    (again,) = (decode_submission(sent.body) for sent in world.validate_queue.sent)
+    assert (again.attempt, again.due) == (2, world.clock.now() + 300)
+    for report in world.reports:
+        for outcome in report.outcomes:
+            assert (outcome.state, outcome.code, outcome.enhanced) == (State.DEFERRED, 451, "4.7.1")
+            assert outcome.text.startswith(
+                "held until 2027-01-15 09:00 UTC; sender not authorised by DNS: it has no SPF"
+            )
+    assert world.decisions[0].startswith("held: held until")
+
+
+def test_mail_that_is_held_is_tried_at_the_end_of_the_hold() -> None:
+    world = World()
+    until = world.clock.now() + 100
+    world.held["from.example"] = until
+    world.run()
+    (again,) = (decode_submission(sent.body) for sent in world.validate_queue.take())
+    assert again.due == until
+    world.held.clear()
+    world.no.add("from.example")
+    world.clock.time = until
+    world.record_queue.take()
+    world.run(again)
+    assert {outcome.state for report in world.reports for outcome in report.outcomes} == {State.REJECTED}
+
+
+def test_many_messages_of_one_hold_tell_the_owner_once() -> None:
+    world = World()
+    world.held["from.example"] = world.clock.now() + 3600
+    for number in range(3):
+        world.run(world.submission(id=f"0190-{number}"))
+    assert len(world.deliveries) == 1
+
+
+def test_a_no_outweighs_a_hold() -> None:
+    world = World()
+    world.held["from.example"] = world.clock.now() + 3600
+    world.no.add("envelope.example")
+    world.run()
+    assert not world.deliver_queue.sent
+    assert {outcome.state for report in world.reports for outcome in report.outcomes} == {State.REJECTED}
+
+
 # --- the world is away -------------------------------------------------------------------------
 
 AWAY = TemporaryError("away")
@@ -459,7 +590,7 @@ def test_an_outage_of_ours_is_raised_and_the_next_run_completes(part: str) -> No
 def test_an_outage_of_ours_is_not_silence_of_the_senders_dns(age: float) -> None:
     world = World()
 
-    async def no_accounts(domain: str, account: str) -> Verdict:
+    async def no_accounts(question: Question) -> Judged:
         raise OutageError("the accounts table is away")
 
     world.validate._judge = no_accounts
@@ -489,8 +620,8 @@ def test_missing_content_is_not_the_senders_fault() -> None:
 def test_a_bug_is_raised() -> None:
     world = World()
 
-    async def broken(domain: str, account: str) -> Verdict:
-        raise KeyError(domain)
+    async def broken(question: Question) -> Judged:
+        raise KeyError(question.domain)
 
     world.validate._judge = broken
     with pytest.raises(KeyError):

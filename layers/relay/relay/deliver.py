@@ -193,6 +193,7 @@ class Deliver:
             ret=delivery.ret,
             envid=delivery.envid,
             dsn=dsn_of(delivery.dsn, (outcome.recipient for outcome in outcomes)),
+            proved=delivery.proved,
         )
         await self._reports.send(encode_report(report), group=delivery.account)
 

@@ -14,14 +14,15 @@ from typing import Any, Final, TypeVar
 
 from relay.errors import PermanentError
 from relay.outcome import Outcome, Report, State
-from relay.submission import Content, Delivery, Dsn, Inline, Stored, Submission
+from relay.submission import NOTHING_PROVED, Content, Delivery, Dsn, Inline, Proved, Stored, Submission
 
 T = TypeVar("T")
 
 VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
-LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}}  # optional fields and their defaults
+# optional fields and their defaults
+LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}, "proved": NOTHING_PROVED}
 ENVELOPE_ROOM: Final = 24_576  # what 100 recipients and the other fields may take of a message
 
 # Dollars per million requests (us-east-1, autumn 2026): where the two cross decides inline or stored.
@@ -102,7 +103,10 @@ def _fields(thing: Submission | Delivery | Report) -> dict[str, Any]:
         fields["content"] = _encode_content(thing.content)
     if isinstance(thing, Report):
         fields["outcomes"] = [encode_outcome(outcome) for outcome in thing.outcomes]
-    return {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+    fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
+    if "proved" in fields:
+        fields["proved"] = {"receipts": fields["proved"].receipts, "warnings": fields["proved"].warnings}
+    return fields
 
 
 def _dump(kind: str, fields: dict[str, Any]) -> str:
@@ -130,6 +134,7 @@ def _delivery(fields: dict[str, Any]) -> Delivery:
         domain=_text(fields["domain"]),
         chunk=int(fields["chunk"]),
         notice=bool(fields["notice"]),
+        proved=_proved(fields),
     )
 
 
@@ -142,7 +147,13 @@ def _report(fields: dict[str, Any]) -> Report:
         outcomes=tuple(decode_outcome(outcome) for outcome in fields["outcomes"]),
         content=None if fields["content"] is None else _decode_content(fields["content"]),
         notice=bool(fields["notice"]),
+        proved=_proved(fields),
     )
+
+
+def _proved(fields: dict[str, Any]) -> Proved:
+    found = fields.get("proved", {"receipts": (), "warnings": ()})
+    return Proved(tuple(map(_text, found["receipts"])), tuple(map(_text, found["warnings"])))
 
 
 def _message(fields: dict[str, Any]) -> dict[str, Any]:

@@ -90,6 +90,11 @@ class Header:
                 raise HeaderError("the message has no From field")
         return tuple(dict.fromkeys(_a_labels(domain, name) for domain, name in raw.items()))
 
+    def authors(self) -> tuple[str, ...]:
+        """The domains of From alone, as in `senders` (RFC 9989: the Author Domains). HeaderError as there."""
+        domains = (domain for value in self.values(b"from") for domain in _field_domains(b"from", value))
+        return tuple(dict.fromkeys(_a_labels(domain, "From") for domain in domains))
+
     def _value(self, each: Field) -> bytes:
         return self.content[each.value_start : each.end - 2]
 

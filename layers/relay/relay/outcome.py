@@ -3,8 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
-from relay.submission import Content, Dsn
+from relay.submission import NOTHING_PROVED, Content, Dsn, Proved
+
+HELD: Final = "4.7.1"  # RFC 3463 X.7.1: put off, because the sender domain's records fail that were good before
 
 
 class State(StrEnum):
@@ -71,3 +74,4 @@ class Report:
     ret: str = ""
     envid: str = ""
     dsn: Mapping[str, Dsn] = field(default_factory=dict)
+    proved: Proved = NOTHING_PROVED

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Protocol
 
 from relay.outcome import Outcome
-from relay.submission import Delivery, DeliveryKey
+from relay.submission import NOTHING_PROVED, Delivery, DeliveryKey, Proved
 
 
 class Clock(Protocol):
@@ -304,6 +304,7 @@ class Row:
     stage: str
     outcome: Outcome
     notice: bool = False
+    proved: Proved = NOTHING_PROVED
 
 
 class Messages(Protocol):

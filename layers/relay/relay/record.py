@@ -23,7 +23,7 @@ from relay.encoding import encode_delivery, fits_inline
 from relay.errors import PermanentError
 from relay.ids import derived_id
 from relay.notice import Facts
-from relay.outcome import Outcome, Report, State
+from relay.outcome import HELD, Outcome, Report, State
 from relay.ports import Accounts, Clock, ContentStore, Messages, Notices, Queue, Row, Turn
 from relay.retry import LATE, RetryPolicy
 from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key
@@ -95,6 +95,8 @@ class Record:
         if event is None or not report.dsn.get(outcome.recipient, NOTHING_ASKED).wants(event):
             return False
         match event:
+            case "DELAY" if report.stage == "validate" and outcome.enhanced == HELD:
+                return False  # the domain's owner has been told, once for all of it (relay.hold)
             case "DELAY":
                 received, tried = report.received, report.tried
                 return self._retry.is_late(received=received, tried=tried, now=outcome.time, late=self._late)
@@ -199,4 +201,5 @@ def _row(report: Report, outcome: Outcome) -> Row:
         stage=report.stage,
         outcome=outcome,
         notice=report.notice,
+        proved=report.proved,
     )

@@ -1,5 +1,6 @@
 """The functions' settings, read from the environment that template.yaml gives them."""
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,11 @@ class FunctionSettings:
     token_name, spf_domain, host_name: what senders publish and where they connect.
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
+    receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
+    dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
+    verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
+    to which it serves while DNS doesn't answer; hold_seconds: how long mail waits for records that were good before.
+    Both before clock_speed.
     delay_notice_seconds: after how long a sender is told that mail is not delivered yet, before clock_speed.
     """
 
@@ -25,6 +31,7 @@ class FunctionSettings:
     messages_table: str
     accounts_table: str
     notices_table: str
+    receipts_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -34,6 +41,13 @@ class FunctionSettings:
     dns_servers: tuple[str, ...]
     smtp_port: int
     delay_notice_seconds: float
+    egress: tuple[str, ...]
+    dmarc_required: bool
+    dkim: str
+    verdict_shortest: float
+    verdict_longest: float
+    verdict_stale: float
+    hold_seconds: float
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -54,6 +68,11 @@ class FunctionSettings:
                 raise SettingsError(f"{name}={environment[name]!r} is not a positive number")
             return value
 
+        def choice(name: str, *allowed: str) -> str:
+            if (value := text(name)) not in allowed:
+                raise SettingsError(f"{name}={value!r} is none of {', '.join(allowed)}")
+            return value
+
         return cls(
             validate_queue_url=text("RELAY_VALIDATE_QUEUE_URL"),
             deliver_queue_url=text("RELAY_DELIVER_QUEUE_URL"),
@@ -62,13 +81,32 @@ class FunctionSettings:
             messages_table=text("RELAY_MESSAGES_TABLE"),
             accounts_table=text("RELAY_ACCOUNTS_TABLE"),
             notices_table=text("RELAY_NOTICES_TABLE"),
+            receipts_table=text("RELAY_RECEIPTS_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
             host_name=text("RELAY_HOST_NAME"),
             claim_seconds=number("RELAY_CLAIM_SECONDS"),
             clock_speed=number("RELAY_CLOCK_SPEED"),
-            dns_servers=tuple(filter(None, environment.get("RELAY_DNS_SERVERS", "").replace(" ", "").split(","))),
+            dns_servers=_list(environment.get("RELAY_DNS_SERVERS", "")),
             smtp_port=int(number("RELAY_SMTP_PORT")),
             delay_notice_seconds=3600 * number("RELAY_DELAY_NOTICE_HOURS"),
+            egress=_addresses("RELAY_EGRESS_ADDRESSES", environment.get("RELAY_EGRESS_ADDRESSES", "")),
+            dmarc_required=choice("RELAY_DMARC_MISSING", "refuse", "warn") == "refuse",
+            dkim=choice("RELAY_DKIM_CHECK", "off", "warn", "require"),
+            verdict_shortest=number("RELAY_VERDICT_MIN_SECONDS"),
+            verdict_longest=number("RELAY_VERDICT_MAX_SECONDS"),
+            verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
+            hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
         )
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(filter(None, text.replace(" ", "").split(",")))
+
+
+def _addresses(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_address(each)) for each in _list(text))
+    except ValueError:
+        raise SettingsError(f"{name}={text!r} is not IP addresses with commas between") from None

@@ -47,6 +47,18 @@ NOTHING_ASKED: Final = Dsn()
 
 
 @dataclass(frozen=True, slots=True)
+class Proved:
+    """What validation found. receipts: names of the verdicts it rests on (relay.proof.verdict.Verdict.name).
+    warnings: sentences about the message; it was accepted in spite of them."""
+
+    receipts: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+NOTHING_PROVED: Final = Proved()
+
+
+@dataclass(frozen=True, slots=True)
 class Submission:
     """A message that the gateway accepted.
 
@@ -84,6 +96,7 @@ class Delivery:
     domain: the recipients' domain (A-labels, lower case). chunk: 0, 1, ... within the domain,
     numbered the same way however often validation is run.
     notice: it is a notice (RFC 3464), for which no further notice is ever sent.
+    proved: what validation found.
     """
 
     id: str
@@ -103,6 +116,7 @@ class Delivery:
     ret: str = ""
     envid: str = ""
     dsn: Mapping[str, Dsn] = field(default_factory=dict)
+    proved: Proved = NOTHING_PROVED
 
     @property
     def key(self) -> "DeliveryKey":

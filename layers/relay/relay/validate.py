@@ -14,16 +14,22 @@ from typing import Final
 
 from relay.encoding import encode_delivery, encode_report, encode_submission, fits_inline
 from relay.errors import OutageError, RelayError, TemporaryError
-from relay.header import MAX_HEADER, HeaderError, read_header
-from relay.outcome import Outcome, Report, State
+from relay.header import MAX_HEADER, Header, HeaderError, read_header
+from relay.hold import TellOwner, time
+from relay.outcome import HELD, Outcome, Report, State
 from relay.ports import Clock, ContentStore, Ledger, Queue
-from relay.proof.verdict import Verdict, Verdicts, explain
+from relay.proof.judge import Judged, Verdicts
+from relay.proof.message import MessageCheck
+from relay.proof.ruling import Question, Standing
+from relay.proof.verdict import explain
 from relay.retry import RetryPolicy, hop
 from relay.submission import (
+    NOTHING_PROVED,
     Content,
     Delivery,
     DeliveryKey,
     Inline,
+    Proved,
     Stored,
     Submission,
     content_key,
@@ -32,6 +38,7 @@ from relay.submission import (
 )
 
 MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
+LARGE_AT_ONCE: Final = 2  # stored messages read whole for DKIM: of 40 MB each, in 512 MB
 ROOM: Final = 10.0  # seconds before the deadline for what follows from the verdicts
 
 
@@ -40,6 +47,7 @@ class Decision(StrEnum):
     REFUSED = "refused"
     EXPIRED = "expired"
     DEFERRED = "deferred"
+    HELD = "held"
     NOT_DUE = "not due"
     CANCELLED = "cancelled"
 
@@ -58,7 +66,8 @@ class _Final:
 
 
 class Validate:
-    """judge: (domain, account) -> Verdict (relay.proof.verdict.Judge). The three queues by name.
+    """judge: a relay.proof.judge.Judge. tell: the owner of a domain that is held. check: the
+    message's own proof. The three queues by name.
 
     observe: told of each decision once all that follows from it is stored. chance: uniform in [0, 1).
     """
@@ -67,6 +76,8 @@ class Validate:
         self,
         *,
         judge: Verdicts,
+        tell: TellOwner,
+        check: MessageCheck,
         validate_queue: Queue,
         deliver_queue: Queue,
         record_queue: Queue,
@@ -78,6 +89,8 @@ class Validate:
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._judge = judge
+        self._tell = tell
+        self._check = check
         self._validate_queue = validate_queue
         self._deliver_queue = deliver_queue
         self._record_queue = record_queue
@@ -87,6 +100,7 @@ class Validate:
         self._retry = retry
         self._observe = observe
         self._chance = chance
+        self._large = asyncio.Semaphore(LARGE_AT_ONCE)
 
     async def __call__(self, submission: Submission, *, deadline: float = math.inf) -> None:
         """deadline: epoch seconds; DNS that hasn't answered shortly before is asked again by a later attempt.
@@ -104,18 +118,24 @@ class Validate:
             return
         submission = left
         try:
-            domains = _domains(submission.mail_from, await self._senders(submission.content))
+            header = await self._header(submission.content)
+            domains = _domains(submission.mail_from, header.senders())
         except HeaderError as error:
             await self._refuse(submission, _Final(State.REJECTED, 554, "5.6.0", error.safe))
             return
-        verdicts, unanswered = await self._verdicts(domains, submission.account, deadline)
-        refused = tuple(verdict for verdict in verdicts if not verdict.passed)
+        judged, unanswered = await self._verdicts(domains, submission, deadline)
+        proved = _proved(judged)
+        refused = [each.verdict for each in judged if each.standing is Standing.REFUSED]
+        held = [each for each in judged if each.standing is Standing.HELD]
         if refused:  # a no stands, whatever another domain's DNS may say later
-            await self._refuse(submission, _Final(State.REJECTED, 550, "5.7.1", explain(refused)))
+            await self._refuse(submission, _Final(State.REJECTED, 550, "5.7.1", explain(refused)), proved)
         elif unanswered:
-            await self._defer(submission, unanswered)
+            why = _Final(State.DEFERRED, 451, "4.4.3", unanswered.safe)  # RFC 3463 X.4.3, directory server failure
+            await self._defer(submission, why, proved)
+        elif held:
+            await self._hold(submission, held, proved)
         else:
-            await self._accept(submission)
+            await self._prove_message(submission, header, judged, proved)
 
     async def _without_cancelled(self, submission: Submission) -> Submission | None:
         """What is left of it after `relay.cancel`, which stops whole domains; None if nothing is."""
@@ -134,10 +154,10 @@ class Validate:
         return replace(submission, rcpt_to=rest, dsn=dsn_of(submission.dsn, rest)) if rest else None
 
     async def _verdicts(
-        self, domains: tuple[str, ...], account: str, deadline: float
-    ) -> tuple[tuple[Verdict, ...], TemporaryError | None]:
+        self, domains: tuple[str, ...], submission: Submission, deadline: float
+    ) -> tuple[tuple[Judged, ...], TemporaryError | None]:
         """What was answered, and the first failure to answer."""
-        tasks = [asyncio.ensure_future(self._judge(domain, account)) for domain in domains]
+        tasks = [asyncio.ensure_future(self._judge(_question(domain, submission))) for domain in domains]
         left = deadline - self._clock.now() - ROOM
         await asyncio.wait(tasks, timeout=None if math.isinf(left) else max(left, 0.0))
         late = [domain for domain, task in zip(domains, tasks, strict=True) if not task.done()]
@@ -155,25 +175,46 @@ class Validate:
                     failures.append(each)
                 case BaseException() if not isinstance(each, asyncio.CancelledError):
                     raise each
-        return tuple(each for each in found if isinstance(each, Verdict)), next(iter(failures), None)
+        return tuple(each for each in found if isinstance(each, Judged)), next(iter(failures), None)
 
-    async def _accept(self, submission: Submission) -> None:
+    async def _prove_message(
+        self, submission: Submission, header: Header, judged: tuple[Judged, ...], proved: Proved
+    ) -> None:
+        envelope = submission.mail_from.rpartition("@")[2]
+        verdicts = {each.verdict.domain: each.verdict for each in judged}
+        if isinstance(submission.content, Stored) and self._check.needs_content(header):
+            async with self._large:
+                content = await self._content.get(submission.content.key)
+                found = await self._check(content, read_header(content), envelope, verdicts)
+        else:
+            found = await self._check(header.content, header, envelope, verdicts)
+        proved = replace(proved, warnings=(*proved.warnings, *found.warnings))
+        if found.refusal:  # RFC 7372 X.7.22: no valid author-matched DKIM signature
+            await self._refuse(submission, _Final(State.REJECTED, 550, "5.7.22", found.refusal), proved)
+        elif found.unknown:
+            await self._defer(submission, _Final(State.DEFERRED, 451, "4.4.3", found.unknown), proved)
+        else:
+            await self._accept(submission, proved)
+
+    async def _accept(self, submission: Submission, proved: Proved) -> None:
         parts = recipients_by_part(submission.rcpt_to)
         content = submission.content
         if isinstance(content, Inline) and not fits_inline(content.data, len(parts)):
             content = await self._store(submission)
         await _all(
             self._send(
-                self._deliver_queue, encode_delivery(_delivery(submission, content, part, recipients)), submission
+                self._deliver_queue,
+                encode_delivery(_delivery(submission, content, part, recipients, proved)),
+                submission,
             )
             for part, recipients in parts.items()
         )
         self._observe(submission, Decision.ACCEPTED, "")
 
-    async def _refuse(self, submission: Submission, final: _Final) -> None:
+    async def _refuse(self, submission: Submission, final: _Final, proved: Proved = NOTHING_PROVED) -> None:
         stored = await self._store(submission)
         await _all(
-            self._refuse_part(submission, stored, part, recipients, final)
+            self._refuse_part(submission, stored, part, recipients, final, proved)
             for part, recipients in recipients_by_part(submission.rcpt_to).items()
         )
         decision = Decision.EXPIRED if final.state is State.EXPIRED else Decision.REFUSED
@@ -186,38 +227,49 @@ class Validate:
         part: tuple[str, int],
         recipients: tuple[str, ...],
         final: _Final,
+        proved: Proved,
     ) -> None:
         outcomes = tuple(self._outcome(submission, recipient, final) for recipient in recipients)
         key = DeliveryKey(submission.id, *part)
         entry = await self._ledger.refuse(key, attempt=submission.attempt, outcomes=outcomes)
         if entry.refused:  # else a copy of this submission was accepted before, and that stands
-            await self._report(submission, part, recipients, tuple(entry.outcomes.values()), stored)
+            await self._report(submission, part, recipients, tuple(entry.outcomes.values()), stored, proved)
 
-    async def _defer(self, submission: Submission, why: TemporaryError) -> None:
+    async def _hold(self, submission: Submission, held: list[Judged], proved: Proved) -> None:
+        """As long as a domain is held, its mail waits on the clock of the retries."""
+        for each in held:
+            await self._tell(each, submission.account)
+        until = min(each.held_until for each in held)  # then the verdict is a no
+        text = f"held until {time(until)}; {explain(each.verdict for each in held)}"
+        await self._defer(submission, _Final(State.DEFERRED, 451, HELD, text), proved, latest=until)
+
+    async def _defer(self, submission: Submission, why: _Final, proved: Proved, *, latest: float = math.inf) -> None:
+        """latest: epoch seconds by which it is tried again."""
         now = self._clock.now()
         due = self._retry.next_due(
             received=submission.received, attempt=submission.attempt, now=now, chance=self._chance()
         )
         if due is None:
-            text = f"gave up proving the sender: {why.safe}"
-            await self._refuse(submission, _Final(State.EXPIRED, 554, "5.4.7", text))  # RFC 3463 X.4.7
+            text = f"gave up proving the sender: {why.text}"
+            await self._refuse(submission, _Final(State.EXPIRED, 554, "5.4.7", text), proved)  # RFC 3463 X.4.7
             return
+        due = max(now, min(due, latest))
         stored = await self._store(submission)
         later = replace(submission, content=stored, attempt=submission.attempt + 1, due=due, tried=now)
-        deferred = _Final(State.DEFERRED, 451, "4.4.3", why.safe)  # RFC 3463 X.4.3, directory server failure
         reports = [
             self._report(
                 submission,
                 part,
                 recipients,
-                tuple(self._outcome(submission, each, deferred, due) for each in recipients),
+                tuple(self._outcome(submission, each, why, due) for each in recipients),
                 stored,
+                proved,
             )
             for part, recipients in recipients_by_part(submission.rcpt_to).items()
         ]
         await _all(reports)  # first, because they may be sent twice without harm
         await self._send(self._validate_queue, encode_submission(later), submission, hop(due, now))
-        self._observe(submission, Decision.DEFERRED, why.safe)
+        self._observe(submission, Decision.HELD if why.enhanced == HELD else Decision.DEFERRED, why.text)
 
     def _outcome(self, submission: Submission, recipient: str, what: _Final, next_due: float = 0.0) -> Outcome:
         return Outcome(
@@ -238,6 +290,7 @@ class Validate:
         recipients: tuple[str, ...],
         outcomes: tuple[Outcome, ...],
         content: Content,
+        proved: Proved = NOTHING_PROVED,
     ) -> None:
         domain, chunk = part
         report = Report(
@@ -254,16 +307,17 @@ class Validate:
             ret=submission.ret,
             envid=submission.envid,
             dsn=dsn_of(submission.dsn, recipients),
+            proved=proved,
         )
         await self._send(self._record_queue, encode_report(report), submission)
 
     async def _send(self, queue: Queue, body: str, submission: Submission, delay: float = 0.0) -> None:
         await queue.send(body, group=submission.account, delay=delay)
 
-    async def _senders(self, content: Content) -> tuple[str, ...]:
+    async def _header(self, content: Content) -> Header:
         if isinstance(content, Inline):
-            return read_header(content.data).senders()
-        return read_header(await self._content.get(content.key, MAX_HEADER + 1)).senders()
+            return read_header(content.data)
+        return read_header(await self._content.get(content.key, MAX_HEADER + 1))
 
     async def _store(self, submission: Submission) -> Stored:
         """Once: a run that comes again writes the same bytes under the same key."""
@@ -284,7 +338,22 @@ def _domains(mail_from: str, senders: tuple[str, ...]) -> tuple[str, ...]:
     return domains
 
 
-def _delivery(submission: Submission, content: Content, part: tuple[str, int], recipients: tuple[str, ...]) -> Delivery:
+def _question(domain: str, submission: Submission) -> Question:
+    """The envelope sender for its own domain; of a header's domain any address will do."""
+    same = submission.mail_from.rpartition("@")[2] == domain
+    return Question(domain, submission.account, submission.mail_from if same else f"postmaster@{domain}")
+
+
+def _proved(judged: Iterable[Judged]) -> Proved:
+    """The receipts, and what they warn of: the domains' own records, seen with each message."""
+    found = tuple(judged)
+    warnings = tuple(warning for each in found for warning in each.verdict.warnings)
+    return Proved(tuple(each.verdict.name for each in found), warnings)
+
+
+def _delivery(
+    submission: Submission, content: Content, part: tuple[str, int], recipients: tuple[str, ...], proved: Proved
+) -> Delivery:
     domain, chunk = part
     return Delivery(
         id=submission.id,
@@ -301,6 +370,7 @@ def _delivery(submission: Submission, content: Content, part: tuple[str, int], r
         ret=submission.ret,
         envid=submission.envid,
         dsn=dsn_of(submission.dsn, recipients),
+        proved=proved,
     )
 
 

@@ -2,18 +2,19 @@
 
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
 from relay.dns import DnspythonResolver
 from relay.errors import TemporaryError
-from relay.ports import Account
+from relay.proof.lookup import UnaskedError
 from relay.proof.token import token_value
-from relay.proof.verdict import Judge, Problem, Proof, Verdict, explain, judge
+from relay.proof.verdict import Policy, Problem, Proof, Terms, Verdict, explain, judge, lines, replay
 from tests.dnsserver import TestDnsServer
-from tests.fakes import FakeAccounts, FakeClock
 
 USER = "App@example.com"
+NOW = 1_800_000_000.25
 TOKEN = token_value(USER, "elastx-mrs")
 RELAY = 'elastx.email. TXT "v=spf1 ip4:192.0.2.0/24 -all"\n'
 GOOD_TOKEN = f'd.example. TXT "{TOKEN}"\n'
@@ -22,18 +23,126 @@ GOOD_DMARC = '_dmarc.d.example. TXT "v=DMARC1; p=none"\n'
 GOOD = RELAY + GOOD_TOKEN + GOOD_SPF + GOOD_DMARC
 
 
-def verdict(zone: str, domain: str = "d.example") -> Verdict:
+TERMS = Terms("elastx-mrs", "elastx.email", helo="smtp.elastx.email")
+BY_ADDRESS = replace(TERMS, egress=("192.0.2.1", "2001:db8::1"))
+
+
+def verdict(zone: str, domain: str = "d.example", terms: Terms = TERMS, sender: str = "") -> Verdict:
     with TestDnsServer(zone) as server:
-        return ask(server, domain)
+        return ask(server, domain, terms, sender)
 
 
-def ask(server: TestDnsServer, domain: str = "d.example") -> Verdict:
+def ask(server: TestDnsServer, domain: str = "d.example", terms: Terms = TERMS, sender: str = "") -> Verdict:
     resolver = DnspythonResolver((server.address,))
-    return asyncio.run(judge(domain, USER, resolver=resolver, token_name="elastx-mrs", spf_domain="elastx.email"))
+    return asyncio.run(judge(domain, USER, terms=terms, resolver=resolver, now=NOW, sender=sender))
 
 
 def test_passed() -> None:
-    assert verdict(GOOD) == Verdict("d.example", ttl=300)
+    found = verdict(GOOD)
+    assert (found.domain, found.user, found.decided, found.problems, found.warnings) == ("d.example", USER, NOW, (), ())
+    assert found.passed
+    assert found.rules == {
+        Proof.TOKEN: f"a TXT record of d.example is the elastx-mrs token of {USER}",
+        Proof.SPF: "the SPF record of d.example reaches elastx.email with a pass",
+        Proof.DMARC: "the DMARC record at _dmarc.d.example has a policy of none",
+    }
+    assert found.name == "d.example@1800000000250"
+
+
+# --- SPF by address -----------------------------------------------------------------------------
+
+BOTH = 'd.example. TXT "v=spf1 ip4:192.0.2.0/24 ip6:2001:db8::/32 %s"\n'
+SPF_BY_ADDRESS = {
+    "both pass": (BOTH % "-all", ""),
+    "through an include": (GOOD_SPF + RELAY.replace(" -all", " ip6:2001:db8::1 -all"), ""),
+    "one fails": (
+        BOTH.replace("ip6:2001:db8::/32 ", "") % "-all",
+        'the SPF record of d.example gives "fail" to the relay\'s address 2001:db8::1: it',
+    ),
+    "softfail": (BOTH.replace("ip4", "~ip4") % "-all", 'gives "softfail" to the relay\'s address 192.0.2.1: it'),
+    "neutral": (BOTH.replace("ip4", "?ip4") % "-all", 'gives "neutral" to the relay\'s address 192.0.2.1: it'),
+    "nothing matches": ('d.example. TXT "v=spf1"\n', 'gives "neutral" to the relay\'s address 192.0.2.1: it'),
+    "no record": ("", "d.example has no SPF record"),
+    "permerror": ('d.example. TXT "v=spf1 ip4:x -all"\n', "the SPF record of d.example "),
+}
+
+
+@pytest.mark.parametrize(("spf", "what"), SPF_BY_ADDRESS.values(), ids=SPF_BY_ADDRESS.keys())
+def test_every_address_has_to_pass(spf: str, what: str) -> None:
+    found = verdict(GOOD_TOKEN + GOOD_DMARC + spf, terms=BY_ADDRESS)
+    assert [what in problem.what for problem in found.problems] == [True] * bool(what)
+    assert (Proof.SPF in found.rules) is not bool(what)
+
+
+def test_an_spf_record_with_a_hole_is_a_failure_of_dns() -> None:
+    with TestDnsServer(GOOD) as server:
+        server.servfail.add("elastx.email")
+        with pytest.raises(TemporaryError):
+            ask(server, terms=BY_ADDRESS)
+
+
+def test_a_record_with_the_senders_macro_is_for_that_sender() -> None:
+    zone = (
+        GOOD_TOKEN + GOOD_DMARC + 'd.example. TXT "v=spf1 exists:%{l}.ok.d.example -all"\njo.ok.d.example. A 127.0.0.2'
+    )
+    jo, al = (verdict(zone, terms=BY_ADDRESS, sender=f"{local}@d.example") for local in ("jo", "al"))
+    assert (jo.passed, jo.per_sender, jo.sender) == (True, True, "jo@d.example")
+    assert (al.passed, al.per_sender, al.sender) == (False, True, "al@d.example")
+    assert not verdict(GOOD, sender="jo@d.example").per_sender
+
+
+# --- DMARC --------------------------------------------------------------------------------------
+
+
+def test_a_missing_policy_may_be_a_warning() -> None:
+    found = verdict(RELAY + GOOD_TOKEN + GOOD_SPF, terms=replace(TERMS, dmarc_required=False))
+    assert found.passed
+    assert found.warnings == ("d.example has no DMARC record",)
+
+
+def test_what_the_policy_asks_of_receivers() -> None:
+    zone = GOOD.replace("p=none", "p=reject; aspf=s; adkim=s")
+    assert verdict(zone).policy == Policy("d.example", strict_spf=True, strict_dkim=True, rejects=True)
+    assert verdict(GOOD).policy == Policy("d.example")
+
+
+def test_what_a_subdomain_inherits() -> None:
+    zone = (GOOD_TOKEN + GOOD_SPF).replace("d.example.", "s.d.example.") + GOOD_DMARC.replace("none", "none; sp=reject")
+    found = verdict(RELAY + zone, "s.d.example")
+    assert found.passed
+    assert found.policy == Policy("d.example", rejects=True)
+    assert found.rules[Proof.DMARC] == "the DMARC record at _dmarc.d.example has a policy of reject"
+
+
+# --- the receipt --------------------------------------------------------------------------------
+
+REPLAYED = {
+    "good": (GOOD, TERMS),
+    "nothing": (RELAY, TERMS),
+    "by address": (GOOD + RELAY.replace("-all", "a mx ptr -all"), BY_ADDRESS),
+    "two SPF records": (GOOD + 'd.example. TXT "v=spf1 -all"', TERMS),
+    "misplaced DMARC": (RELAY + GOOD_TOKEN + GOOD_SPF + 'd.example. TXT "v=DMARC1; p=none"', TERMS),
+}
+
+
+@pytest.mark.parametrize(("zone", "terms"), REPLAYED.values(), ids=REPLAYED.keys())
+def test_a_verdict_is_enough_to_decide_again(zone: str, terms: Terms) -> None:
+    found = verdict(zone, terms=terms)
+    assert asyncio.run(replay(found)) == found
+
+
+def test_a_receipt_with_an_answer_missing_is_not_replayed() -> None:
+    found = verdict(GOOD)
+    with pytest.raises(UnaskedError):
+        asyncio.run(replay(replace(found, answers={})))
+
+
+def test_a_verdict_that_differs_in_time_only_says_the_same() -> None:
+    found = verdict(GOOD)
+    assert found.says_as(replace(found, decided=1.0, ttl=1))
+    assert found.says_as(verdict(GOOD.replace("TXT", "77 TXT")))
+    assert not found.says_as(verdict(GOOD.replace("p=none", "p=reject")))
+    assert not found.says_as(verdict(RELAY))
 
 
 def test_ttl_is_the_shortest() -> None:
@@ -135,14 +244,17 @@ def test_dns_failure_is_temporary(name: str) -> None:
             ask(server)
 
 
-def test_lookups() -> None:
+def test_each_name_is_asked_once() -> None:
     with TestDnsServer(GOOD) as server:
         ask(server)
-        assert server.asked == {("d.example", "TXT"): 1, ("_dmarc.d.example", "TXT"): 1}
+        names = ("d.example", "_dmarc.d.example", "_dmarc.example")
+        assert server.asked == {(name, "TXT"): 1 for name in names}
 
 
 def refused(count: int, publish: str = "x") -> Verdict:
-    return Verdict("d.example", tuple(Problem(Proof.SPF, f"d.example lacks {n}", publish) for n in range(count)))
+    return Verdict(
+        "d.example", problems=tuple(Problem(Proof.SPF, f"d.example lacks {n}", publish) for n in range(count))
+    )
 
 
 def test_explain() -> None:
@@ -160,119 +272,9 @@ def test_explain_is_bounded() -> None:
     assert explain((refused(1, "é\r\n"),)).endswith("publish: ???.")
 
 
-# --- Judge -------------------------------------------------------------------------------------
-
-
-class Bench:
-    """A Judge, its world, and one event loop's worth of questions."""
-
-    def __init__(self, server: TestDnsServer, *accounts: Account) -> None:
-        self.server = server
-        self.clock = FakeClock()
-        self.judge = Judge(
-            resolver=DnspythonResolver((server.address,)),
-            accounts=FakeAccounts(*accounts),
-            clock=self.clock,
-            token_name="elastx-mrs",
-            spf_domain="elastx.email",
-        )
-
-    def ask(self, count: int = 1, account: str = USER.lower()) -> list[Verdict | BaseException]:
-        async def run() -> list[Verdict | BaseException]:
-            questions = (self.judge("d.example", account) for _ in range(count))
-            return await asyncio.gather(*questions, return_exceptions=True)
-
-        return asyncio.run(run())
-
-
-ACCOUNT = Account(USER, b"", b"", "+46700000000", 0.0)
-
-
-def test_the_registered_name_counts() -> None:
-    with TestDnsServer(GOOD) as server:
-        assert [each.passed for each in Bench(server, ACCOUNT).ask() if isinstance(each, Verdict)] == [True]
-        assert [each.passed for each in Bench(server).ask() if isinstance(each, Verdict)] == [False]
-
-
-def test_a_thousand_questions_are_one_set_of_lookups() -> None:
-    with TestDnsServer(GOOD) as server:
-        bench = Bench(server, ACCOUNT)
-        assert bench.ask(1000) == [Verdict("d.example", ttl=300)] * 1000
-        assert server.queries == 2
-        bench.clock.advance(299)
-        bench.ask(1000)
-        assert server.queries == 2
-        bench.clock.advance(2)
-        bench.ask()
-        assert server.queries == 4
-
-
-@pytest.mark.parametrize(("ttl", "kept"), [(0, 30), (100, 100), (86400, 300)])
-def test_a_yes_is_kept_by_its_ttl(ttl: int, kept: float) -> None:
-    with TestDnsServer(GOOD.replace("_dmarc.d.example.", f"_dmarc.d.example. {ttl}")) as server:
-        bench = Bench(server, ACCOUNT)
-        bench.ask()
-        bench.clock.advance(kept - 1)
-        bench.ask()
-        assert server.queries == 2
-        bench.clock.advance(2)
-        bench.ask()
-        assert server.queries == 4
-
-
-def test_a_no_is_kept_for_seconds() -> None:
-    with TestDnsServer(RELAY) as server:
-        bench = Bench(server, ACCOUNT)
-        bench.ask()
-        before = server.queries
-        bench.clock.advance(4)
-        bench.ask()
-        assert server.queries == before
-        server.add(GOOD)
-        bench.clock.advance(2)
-        assert bench.ask() == [Verdict("d.example", ttl=300)]
-
-
-def test_a_failure_reaches_everybody_and_is_not_kept() -> None:
-    with TestDnsServer(GOOD) as server:
-        bench = Bench(server, ACCOUNT)
-        server.servfail.add("d.example")
-        assert all(isinstance(each, TemporaryError) for each in bench.ask(10))
-        assert server.asked["_dmarc.d.example", "TXT"] == 1
-        server.servfail.clear()
-        assert bench.ask() == [Verdict("d.example", ttl=300)]
-
-
-def test_accounts_do_not_share_verdicts() -> None:
-    with TestDnsServer(GOOD) as server:
-        bench = Bench(server, ACCOUNT)
-        assert bench.ask() == [Verdict("d.example", ttl=300)]
-        (other,) = bench.ask(account="other@example.com")
-        assert isinstance(other, Verdict)
-        assert not other.passed
-
-
-def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("relay.proof.verdict.MAX_VERDICTS", 3)
-    with TestDnsServer() as server:
-        bench = Bench(server)
-
-        async def run() -> None:
-            for number in range(10):
-                await bench.judge(f"d{number}.example", "a@b.example")
-
-        asyncio.run(run())
-        assert len(bench.judge._kept) == 3
-
-
-def test_one_impatient_asker_does_not_disturb_the_others() -> None:
-    with TestDnsServer(GOOD) as server:
-        bench = Bench(server, ACCOUNT)
-
-        async def run() -> Verdict:
-            impatient, patient = (asyncio.ensure_future(bench.judge("d.example", USER.lower())) for _ in range(2))
-            await asyncio.sleep(0)
-            impatient.cancel()
-            return await patient
-
-        assert asyncio.run(run()).passed
+def test_lines() -> None:
+    assert lines(refused(1, 'x. TXT "y"')) == (
+        "sender not authorised by DNS: d.example lacks 0",
+        'publish: x. TXT "y"',
+    )
+    assert all(len(line) <= 400 and line.isprintable() and line.isascii() for line in lines(refused(2, "é\0" * 500)))

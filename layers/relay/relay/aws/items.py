@@ -1,7 +1,7 @@
 """DynamoDB's attribute values (AWS: DynamoDB API reference, AttributeValue), and its calls."""
 
 import base64
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from relay.aws.client import AwsClient, AwsError
@@ -32,6 +32,10 @@ def texts(value: Mapping[str, str]) -> Value:
     return {"M": {key: text(each) for key, each in value.items()}}
 
 
+def text_list(values: Iterable[str]) -> Value:
+    return {"L": [text(each) for each in values]}
+
+
 def get_text(item: Item, name: str, default: str = "") -> str:
     return str(item[name]["S"]) if name in item else default
 
@@ -50,6 +54,10 @@ def get_binary(item: Item, name: str) -> bytes:
 
 def get_texts(item: Item, name: str) -> dict[str, str]:
     return {key: str(each["S"]) for key, each in item[name]["M"].items()} if name in item else {}
+
+
+def get_text_list(item: Item, name: str) -> tuple[str, ...]:
+    return tuple(str(each["S"]) for each in item[name]["L"]) if name in item else ()
 
 
 async def dynamo(client: AwsClient, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,10 +6,24 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from relay.aws.client import AWAY, AwsClient
-from relay.aws.items import Item, dynamo, flag, get_flag, get_number, get_text, items_of_id, number, pages, text
+from relay.aws.items import (
+    Item,
+    dynamo,
+    flag,
+    get_flag,
+    get_number,
+    get_text,
+    get_text_list,
+    items_of_id,
+    number,
+    pages,
+    text,
+    text_list,
+)
 from relay.errors import OutageError
 from relay.outcome import Outcome, State
 from relay.ports import Row
+from relay.submission import Proved
 
 KEPT: Final = 90 * 86_400  # seconds
 BATCH: Final = 25  # items of one BatchWriteItem (AWS: DynamoDB API reference)
@@ -77,7 +91,12 @@ def sort_key(row: Row) -> str:
 
 def item_of(row: Row) -> Item:
     outcome = row.outcome
+    # Most messages have no warnings: the names of a verdict or two, and no attribute where there is nothing.
+    receipts = {"receipts": text_list(row.proved.receipts)} if row.proved.receipts else {}
+    warnings = {"warnings": text_list(row.proved.warnings)} if row.proved.warnings else {}
     return {
+        **receipts,
+        **warnings,
         "id": text(row.id),
         "recipient_attempt": text(sort_key(row)),
         "account": text(row.account),
@@ -122,6 +141,7 @@ def row_of(item: Item) -> Row:
         stage=get_text(item, "stage"),
         outcome=outcome,
         notice=get_flag(item, "notice"),
+        proved=Proved(get_text_list(item, "receipts"), get_text_list(item, "warnings")),
     )
 
 

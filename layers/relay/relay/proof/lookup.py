@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple, TypeVar
 
-from relay.errors import PermanentError
+from relay.errors import PermanentError, TemporaryError
 from relay.ports import AddressAnswer, DnsStatus, MxAnswer, PtrAnswer, Resolver, TxtAnswer
 
 Answer = TxtAnswer | MxAnswer | AddressAnswer | PtrAnswer
@@ -25,6 +25,23 @@ KINDS: Final[Mapping[str, type[Answer]]] = {
     "AAAA": AddressAnswer,
     "PTR": PtrAnswer,
 }
+
+
+def timeless(answer: Answer) -> Answer:
+    """What an answer says, without its TTL and the order of its records."""
+    match answer:
+        case AddressAnswer(status, addresses):
+            return AddressAnswer(status, tuple(sorted(addresses)))
+        case PtrAnswer(status, names):
+            return PtrAnswer(status, tuple(sorted(names)))
+        case MxAnswer(status, hosts):
+            return MxAnswer(status, tuple(sorted(hosts)))
+        case TxtAnswer(status, texts):
+            return TxtAnswer(status, tuple(sorted(texts)))
+
+
+class UnaskedError(TemporaryError):
+    """A replay asks what the receipt has no answer to; DNS didn't answer that, or it came to another decision."""
 
 
 class Lookup:
@@ -76,3 +93,31 @@ class Lookup:
 
 def _failed(task: "asyncio.Future[Any]") -> bool:
     return task.cancelled() or task.exception() is not None
+
+
+class Replay:
+    """A ports.Resolver that says again what was answered before. UnaskedError for what was not asked then."""
+
+    def __init__(self, answers: Mapping[Question, Answer]) -> None:
+        self._answers = answers
+
+    async def txt(self, name: str) -> TxtAnswer:
+        return self._again(Question(name, "TXT"), TxtAnswer)
+
+    async def mx(self, name: str) -> MxAnswer:
+        return self._again(Question(name, "MX"), MxAnswer)
+
+    async def a(self, name: str) -> AddressAnswer:
+        return self._again(Question(name, "A"), AddressAnswer)
+
+    async def aaaa(self, name: str) -> AddressAnswer:
+        return self._again(Question(name, "AAAA"), AddressAnswer)
+
+    async def ptr(self, name: str) -> PtrAnswer:
+        return self._again(Question(name, "PTR"), PtrAnswer)
+
+    def _again(self, question: Question, answer: type[A]) -> A:
+        found = self._answers.get(question)
+        if not isinstance(found, answer):
+            raise UnaskedError(f"{question.name} {question.type} was not asked")
+        return found

@@ -1,33 +1,46 @@
 """The verdict: do the domain's own records want this user's mail sent through this relay?
 
-The same code serves validate and `mailrelay check`; what a refused sender reads is written here.
+It is a receipt, too: it holds what was asked, what was answered and by which rules, so that the decision can be
+made again from it alone (`replay`). The same code serves validate and `mailrelay check`; what a refused sender reads
+is written here. `relay.proof.judge` remembers verdicts.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
 from relay.errors import TemporaryError
-from relay.ports import Accounts, Clock, DnsStatus, Resolver
+from relay.ports import DnsStatus, Resolver
 from relay.proof import dmarc, spf, token
-from relay.proof.lookup import Lookup
-from relay.proof.spf import Reach
+from relay.proof.lookup import Answer, Lookup, Question, Replay, timeless
+from relay.proof.spf import Reach, Result
 from relay.proof.spf_record import shown
 from relay.proof.token import DnsRecord, records_to_publish
 
 TOTAL_SECONDS: Final = 20.0  # one verdict, all lookups
-SHORTEST_YES: Final = 30.0  # seconds that a verdict is kept, whatever the TTLs
-LONGEST_YES: Final = 300.0
-NO: Final = 5.0  # somebody is mending their records and trying again
-MAX_VERDICTS: Final = 10_000  # kept at once
 
 
 class Proof(StrEnum):
     TOKEN = "token"  # noqa: S105 - a name
     SPF = "spf"
     DMARC = "dmarc"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What decides besides DNS: the relay's own parameters.
+
+    egress: IP addresses that mail leaves from; with none, SPF has to reach spf_domain. helo: what the relay says in
+    EHLO. dmarc_required: a domain without a DMARC policy is refused, else warned.
+    """
+
+    token_name: str
+    spf_domain: str
+    egress: tuple[str, ...] = ()
+    helo: str = ""
+    dmarc_required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,99 +53,219 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class Policy:
+    """The DMARC policy that covers the domain, as far as receivers' decisions depend on it. organisation: the
+    Organizational Domain (RFC 9989 §4.10.2). rejects: mail that fails is refused (p, sp or np)."""
+
+    organisation: str = ""
+    strict_spf: bool = False
+    strict_dkim: bool = False
+    rejects: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Verdict:
-    """passed: no problems. warnings: sentences. ttl: seconds for which the answers hold, the shortest of them."""
+    """decided: epoch seconds. user: as registered. sender: the address that SPF was asked about.
+
+    problems: none if it passed. warnings: sentences. rules: for each proof, what decided it. answers: all of DNS that
+    it rests on. ttl: seconds for which the answers hold, the shortest of them. per_sender: another sender of the
+    domain may get another verdict (RFC 7208 §7: macros).
+    """
 
     domain: str
+    user: str = ""
+    sender: str = ""
+    decided: float = 0.0
     problems: tuple[Problem, ...] = ()
     warnings: tuple[str, ...] = ()
+    rules: Mapping[Proof, str] = field(default_factory=dict)
+    policy: Policy = Policy()
+    answers: Mapping[Question, Answer] = field(default_factory=dict)
     ttl: int = 0
+    per_sender: bool = False
+    terms: Terms = Terms("", "")
 
     @property
     def passed(self) -> bool:
         return not self.problems
+
+    @property
+    def name(self) -> str:
+        """Names the receipt of this verdict: `domain@milliseconds`."""
+        return f"{self.domain}@{int(self.decided * 1000)}"
+
+    def says_as(self, other: "Verdict") -> bool:
+        """Whether both have the same records to the same effect; TTLs run down and times differ."""
+        return _timeless(self) == _timeless(other)
+
+
+def _timeless(verdict: Verdict) -> Verdict:
+    """Servers send a name's records in any order."""
+    answers = {question: timeless(answer) for question, answer in verdict.answers.items()}
+    return replace(verdict, decided=0.0, ttl=0, answers=answers)
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """Of one proof. rule: what decided, "" with a problem."""
+
+    proof: Proof
+    rule: str = ""
+    problem: Problem | None = None
+    warnings: tuple[str, ...] = ()
+    policy: Policy = Policy()
+    per_sender: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
     domain: str
     user: str
-    token_name: str
-    spf_domain: str
+    sender: str
+    terms: Terms
     lookup: Lookup
 
     @property
     def to_publish(self) -> tuple[DnsRecord, ...]:
-        return records_to_publish(self.domain, self.user, self.token_name, self.spf_domain)
+        return records_to_publish(self.domain, self.user, self.terms.token_name, self.terms.spf_domain)
+
+    def no(self, proof: Proof, what: str, record: DnsRecord, *, per_sender: bool = False) -> _Finding:
+        return _Finding(proof, problem=Problem(proof, what, str(record)), per_sender=per_sender)
 
 
-async def judge(domain: str, user: str, *, resolver: Resolver, token_name: str, spf_domain: str) -> Verdict:
-    """Look the three records up, all at once. domain: A-labels. user: as registered (lower case counts, too).
+async def judge(
+    domain: str, user: str, *, terms: Terms, resolver: Resolver, now: float = 0.0, sender: str = ""
+) -> Verdict:
+    """Look the records up, all at once. domain: A-labels. user: as registered (lower case counts, too). sender: an
+    address of the domain, if there is one in question. now: epoch seconds.
 
     TemporaryError if DNS doesn't answer, which is neither a yes nor a no.
     """
-    case = _Case(domain, user, token_name, spf_domain.lower(), Lookup(resolver))
+    sender = sender or f"postmaster@{domain}"  # RFC 7208 §4.3
+    case = _Case(domain, user, sender, terms, Lookup(resolver))
     try:
         async with asyncio.timeout(TOTAL_SECONDS):
             found = await asyncio.gather(_token(case), _spf(case), _dmarc(case), return_exceptions=True)
     except TimeoutError:
         raise TemporaryError(f"DNS of {domain} takes longer than {TOTAL_SECONDS:.0f} s") from None
-    problems: list[Problem] = []
-    warnings: list[str] = []
+    findings: list[_Finding] = []
     for each in found:
-        match each:
-            case BaseException():
-                raise each
-            case Problem():
-                problems.append(each)
-            case str():
-                warnings.append(each)
-    return Verdict(domain, tuple(problems), tuple(warnings), case.lookup.ttl)
+        if isinstance(each, BaseException):
+            raise each
+        findings.append(each)
+    return Verdict(
+        domain,
+        user,
+        sender if any(each.per_sender for each in findings) else "",
+        now,
+        problems=tuple(each.problem for each in findings if each.problem),
+        warnings=tuple(warning for each in findings for warning in each.warnings),
+        rules={each.proof: each.rule for each in findings if each.rule},
+        policy=findings[-1].policy,
+        answers=case.lookup.answers,
+        ttl=case.lookup.ttl,
+        per_sender=any(each.per_sender for each in findings),
+        terms=terms,
+    )
 
 
-async def _token(case: _Case) -> Problem | None:
+async def replay(verdict: Verdict) -> Verdict:
+    """The same verdict, made again from what it holds. UnaskedError if that comes to ask what isn't in it."""
+    again = await judge(
+        verdict.domain,
+        verdict.user,
+        terms=verdict.terms,
+        resolver=Replay(verdict.answers),
+        now=verdict.decided,
+        sender=verdict.sender,
+    )
+    return replace(again, answers=verdict.answers)  # in the order of then
+
+
+async def _token(case: _Case) -> _Finding:
+    name = case.terms.token_name
     answer = await case.lookup.txt(case.domain)
-    if any(token.matches(record, case.user, case.token_name) for record in answer.records):
-        return None
-    others = sum(token.is_token(record, case.token_name) for record in answer.records)
+    if any(token.matches(record, case.user, name) for record in answer.records):
+        return _Finding(Proof.TOKEN, f"a TXT record of {case.domain} is the {name} token of {case.user}")
+    others = sum(token.is_token(record, name) for record in answer.records)
     if answer.status is DnsStatus.NO_NAME:
-        what = f"{case.domain} does not exist in DNS, so it has no {case.token_name} record"
+        what = f"{case.domain} does not exist in DNS, so it has no {name} record"
     elif others:
-        what = f"{case.domain} has {others} {case.token_name} record{'s' * (others > 1)}, none of them for {case.user}"
+        what = f"{case.domain} has {others} {name} record{'s' * (others > 1)}, none of them for {case.user}"
     else:
-        what = f"{case.domain} has no {case.token_name} record for {case.user}"
-    return Problem(Proof.TOKEN, what, str(case.to_publish[0]))
+        what = f"{case.domain} has no {name} record for {case.user}"
+    return case.no(Proof.TOKEN, what, case.to_publish[0])
 
 
-async def _spf(case: _Case) -> Problem | None:
-    found = await spf.reaches(case.domain, case.spf_domain, case.lookup)
+async def _spf(case: _Case) -> _Finding:
+    return await (_spf_by_address(case) if case.terms.egress else _spf_by_include(case))
+
+
+async def _spf_by_include(case: _Case) -> _Finding:
+    relay = case.terms.spf_domain.lower()
+    found = await spf.reaches(case.domain, relay, case.lookup)
     fresh = case.to_publish[1]
     match found.reach:
         case Reach.REACHED:
-            return None
+            return _Finding(Proof.SPF, f"the SPF record of {case.domain} reaches {relay} with a pass")
         case Reach.NO_RECORD:
-            return Problem(Proof.SPF, f"{case.domain} has no SPF record", str(fresh))
+            return case.no(Proof.SPF, f"{case.domain} has no SPF record", fresh)
         case Reach.NOT_REACHED:
-            mended = DnsRecord(case.domain, "TXT", spf.with_include(found.record, case.spf_domain))
-            return Problem(Proof.SPF, f"the SPF record of {case.domain} {found.why}", str(mended))
+            mended = DnsRecord(case.domain, "TXT", spf.with_include(found.record, relay))
+            return case.no(Proof.SPF, f"the SPF record of {case.domain} {found.why}", mended)
         case Reach.BROKEN:
-            return Problem(Proof.SPF, f"the SPF record of {case.domain} {found.why}", str(fresh))
+            return case.no(Proof.SPF, f"the SPF record of {case.domain} {found.why}", fresh)
 
 
-async def _dmarc(case: _Case) -> Problem | str | None:
+async def _spf_by_address(case: _Case) -> _Finding:
+    """Every address that mail may leave from has to pass: which of them it will be, nobody knows beforehand."""
+    terms, domain = case.terms, case.domain
+    checks = (spf.check_host(each, domain, case.sender, terms.helo, case.lookup) for each in terms.egress)
+    found = await asyncio.gather(*checks)
+    per_sender = any(each.per_sender for each in found)
+    for ip, result in zip(terms.egress, found, strict=True):
+        record = case.to_publish[1]
+        match result.result:
+            case Result.PASS:
+                continue
+            case Result.TEMPERROR:
+                raise TemporaryError(f"the SPF record of {domain}: {result.why}")
+            case Result.NONE:
+                what = f"{domain} has no SPF record"
+            case Result.PERMERROR:
+                what = f"the SPF record of {domain} {result.why}"
+            case other:  # fail, softfail, neutral: not what makes receivers trust a server
+                what = f'the SPF record of {domain} gives "{other}" to the relay\'s address {ip}: it {result.why}'
+                record = DnsRecord(domain, "TXT", spf.with_include(result.record, terms.spf_domain.lower()))
+        return case.no(Proof.SPF, what, record, per_sender=per_sender)
+    addresses = ", ".join(terms.egress)
+    return _Finding(Proof.SPF, f"the SPF record of {domain} passes {addresses}", per_sender=per_sender)
+
+
+async def _dmarc(case: _Case) -> _Finding:
     found = await dmarc.discover(case.domain, case.lookup)
-    proper = str(case.to_publish[2])
+    policy = Policy(found.organizational_domain or case.domain)
     if found.policy is None:
         what = f"{case.domain} has no DMARC record"
         if found.broken:
             what = f"the DMARC record at {found.broken[0]} is invalid: {found.broken[1]}"
-        return Problem(Proof.DMARC, what, proper)
-    if found.misplaced:
-        return f"the DMARC record of {case.domain} is at the domain itself; receivers only look at _dmarc.{case.domain}"
-    return None
+        if case.terms.dmarc_required:
+            return replace(case.no(Proof.DMARC, what, case.to_publish[2]), policy=policy)
+        return _Finding(Proof.DMARC, "no DMARC policy is required", warnings=(what,), policy=policy)
+    policy = Policy(
+        policy.organisation,
+        found.policy.strict_spf,
+        found.policy.strict_dkim,
+        found.effective is dmarc.Disposition.REJECT and not found.policy.testing,
+    )
+    rule = f"the DMARC record at {found.name} has a policy of {found.effective}"
+    if not found.misplaced:
+        return _Finding(Proof.DMARC, rule, policy=policy)
+    warning = f"the DMARC record of {case.domain} is at the domain itself; receivers only look at _dmarc.{case.domain}"
+    return _Finding(Proof.DMARC, rule, warnings=(warning,), policy=policy)
 
 
-def explain(verdicts: tuple[Verdict, ...], longest: int = 1000) -> str:
+def explain(verdicts: Iterable[Verdict], longest: int = 1000) -> str:
     """All problems of the refused domains in one text for people, at most `longest` characters, printable ASCII."""
     problems = [problem for verdict in verdicts for problem in verdict.problems]
     text = "sender not authorised by DNS:"
@@ -145,65 +278,10 @@ def explain(verdicts: tuple[Verdict, ...], longest: int = 1000) -> str:
     return shown(text, longest)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    verdict: Verdict
-    until: float
-
-
-class Judge:
-    """Verdicts with a memory: one question in flight for each domain and account, answers kept by their TTLs.
-
-    accounts: to learn the name as registered, because Submission has it in lower case.
-    Its coroutines belong to one event loop.
-    """
-
-    def __init__(
-        self, *, resolver: Resolver, accounts: Accounts, clock: Clock, token_name: str, spf_domain: str
-    ) -> None:
-        self._resolver = resolver
-        self._accounts = accounts
-        self._clock = clock
-        self._token_name = token_name
-        self._spf_domain = spf_domain
-        self._kept: dict[tuple[str, str], _Kept] = {}  # oldest first
-        self._asked: dict[tuple[str, str], asyncio.Task[Verdict]] = {}
-
-    async def __call__(self, domain: str, account: str) -> Verdict:
-        """account: in lower case. TemporaryError as `judge`, which is not kept."""
-        key = domain, account
-        kept = self._kept.get(key)
-        if kept and kept.until > self._clock.now():
-            return kept.verdict
-        task = self._asked.get(key)
-        if task is None:
-            task = self._asked[key] = asyncio.ensure_future(self._ask(domain, account))
-            task.add_done_callback(self._forget(key))
-        return await asyncio.shield(task)  # one message's time-out isn't the others'
-
-    async def _ask(self, domain: str, account: str) -> Verdict:
-        registered = await self._accounts.find(account)
-        verdict = await judge(
-            domain,
-            registered.user if registered else account,
-            resolver=self._resolver,
-            token_name=self._token_name,
-            spf_domain=self._spf_domain,
-        )
-        seconds = min(max(verdict.ttl, SHORTEST_YES), LONGEST_YES) if verdict.passed else NO
-        self._kept.pop((domain, account), None)
-        while len(self._kept) >= MAX_VERDICTS:
-            del self._kept[next(iter(self._kept))]
-        self._kept[domain, account] = _Kept(verdict, self._clock.now() + seconds)
-        return verdict
-
-    def _forget(self, key: tuple[str, str]) -> Callable[[asyncio.Task[Verdict]], None]:
-        def done(task: asyncio.Task[Verdict]) -> None:
-            self._asked.pop(key, None)
-            if not task.cancelled():
-                task.exception()  # seen, even if everybody who asked is gone
-
-        return done
-
-
-Verdicts = Callable[[str, str], Awaitable[Verdict]]  # (domain, account); a Judge is one
+def lines(verdict: Verdict) -> tuple[str, ...]:
+    """The same line by line, for a reply: each problem, then its record."""
+    return tuple(
+        shown(line, 400)
+        for problem in verdict.problems
+        for line in (f"sender not authorised by DNS: {problem.what}", f"publish: {problem.publish}")
+    )

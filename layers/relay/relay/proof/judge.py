@@ -1,0 +1,188 @@
+"""Verdicts with a memory, and what they mean for mail.
+
+asked --> this process knows, fresh ----------------------------------> standing
+      --> the table knows, fresh -------------------------------------> standing
+      --> DNS: yes -> kept by its TTLs; no -> kept for seconds -------> standing
+          no answer -> the last verdict, if it was a yes and not old -> passed
+                       else TemporaryError: neither a yes nor a no
+
+standing    passed
+            held      was proved lately and fails now: mail waits, for the owner may be mending it
+            refused   never proved, or failing for longer than it is held
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from relay.errors import TemporaryError
+from relay.ports import Accounts, Clock, Resolver
+from relay.proof.receipt import Known, Receipts
+from relay.proof.ruling import Question, Standing
+from relay.proof.verdict import Terms, Verdict, judge
+
+LONGEST_NO: Final = 30.0  # seconds that a no is kept at most: somebody is mending their records and trying again
+SHORTEST_NO: Final = 5.0
+OLD_YES: Final = 30.0  # seconds that a last good verdict serves before DNS is asked again
+MAX_VERDICTS: Final = 10_000  # kept at once
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """In seconds. shortest, longest: that a yes is kept, whatever its TTLs. stale: the age up to which the last good
+    verdict serves while DNS doesn't answer. memory: for how long a good verdict makes a failing one wait instead of
+    being refused. hold: for how long it waits."""
+
+    shortest: float = 30.0
+    longest: float = 300.0
+    stale: float = 24 * 3600.0
+    memory: float = 30 * 86_400.0
+    hold: float = 24 * 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A verdict (without its answers) and its standing. until: it may be remembered, epoch seconds. failing_since,
+    held_until: of a domain that is held, epoch seconds. unasked: why DNS could not be asked, if so; then the verdict is
+    an older one."""
+
+    verdict: Verdict
+    standing: Standing
+    until: float
+    failing_since: float = 0.0
+    held_until: float = 0.0
+    unasked: str = ""
+
+
+class Judge:
+    """One question in flight for each domain and account. Its coroutines belong to one event loop.
+
+    accounts: to learn the name as registered, because Submission has it in lower case.
+    """
+
+    def __init__(
+        self,
+        *,
+        resolver: Resolver,
+        accounts: Accounts,
+        receipts: Receipts,
+        clock: Clock,
+        terms: Terms,
+        patience: Patience = Patience(),
+    ) -> None:
+        self._resolver = resolver
+        self._accounts = accounts
+        self._receipts = receipts
+        self._clock = clock
+        self._terms = terms
+        self._patience = patience
+        self._kept: dict[tuple[str, str], Judged] = {}  # oldest first
+        self._asked: dict[tuple[str, str, str], asyncio.Task[Judged]] = {}
+
+    async def __call__(self, question: Question) -> Judged:
+        """TemporaryError if DNS can't say and no good verdict serves; OutageError if the tables can't."""
+        kept = self._kept.get((question.domain, question.account))
+        if kept and kept.until > self._clock.now():
+            return kept
+        return await self._asking(question)
+
+    async def _asking(self, question: Question) -> Judged:
+        """Whoever asks while it is asked waits for that answer, unless it depends on the sender."""
+        key = question.domain, question.account, ""
+        task = self._asked.get(key)
+        if task is None:
+            task = self._ask(key, question)
+        judged = await asyncio.shield(task)  # one message's time-out isn't the others'
+        if judged.verdict.per_sender and judged.verdict.sender != question.sender:
+            key = question.domain, question.account, question.sender
+            judged = await asyncio.shield(self._asked.get(key) or self._ask(key, question))
+        return judged
+
+    def _ask(self, key: tuple[str, str, str], question: Question) -> "asyncio.Task[Judged]":
+        task = self._asked[key] = asyncio.ensure_future(self._find(question))
+        task.add_done_callback(self._forget(key))
+        return task
+
+    async def _find(self, question: Question) -> Judged:
+        known = await self._receipts.find(question.domain, question.account)
+        now = self._clock.now()
+        if known and known.until > now:
+            return self._keep(question, self._standing(known))
+        registered = await self._accounts.find(question.account)
+        try:
+            verdict = await judge(
+                question.domain,
+                registered.user if registered else question.account,
+                terms=self._terms,
+                resolver=self._resolver,
+                now=self._clock.now(),
+                sender=question.sender,
+            )
+        except TemporaryError as error:
+            return self._keep(question, self._last_good(known, error))
+        return self._keep(question, self._standing(await self._learn(question, verdict, known)))
+
+    async def _learn(self, question: Question, verdict: Verdict, known: Known | None) -> Known:
+        """Into the table. Who comes second of two takes over what the first wrote, so that all agree on when it
+        began to fail; but the verdict is the one we got."""
+        new = self._next(verdict, known)
+        if verdict.per_sender and known and known.verdict.passed == verdict.passed:
+            return new  # of one sender only, and nothing that others should know is new
+        if not await self._receipts.put(question.account, new, known):
+            new = self._next(verdict, await self._receipts.find(question.domain, question.account))
+        return new
+
+    def _next(self, verdict: Verdict, known: Known | None) -> Known:
+        now, patience = self._clock.now(), self._patience
+        if known and known.verdict.says_as(verdict):
+            verdict = replace(verdict, decided=known.verdict.decided)  # the same receipt, confirmed
+        if verdict.passed:
+            seconds = min(max(verdict.ttl, patience.shortest), patience.longest)
+        else:
+            seconds = min(max(verdict.ttl, SHORTEST_NO), LONGEST_NO)
+        until = now if verdict.per_sender else now + seconds
+        version = known.version + 1 if known else 1
+        if verdict.passed:
+            return Known(verdict, until, now, good=verdict, good_at=now, version=version)
+        if known is None:
+            return Known(verdict, until, now, failing_since=now, version=version)
+        since = known.failing_since or now
+        return Known(verdict, until, now, known.good, known.good_at, since, version)
+
+    def _standing(self, known: Known) -> Judged:
+        verdict = replace(known.verdict, answers={})  # thousands of verdicts are kept
+        if verdict.passed:
+            return Judged(verdict, Standing.PASSED, known.until)
+        held_until = known.failing_since + self._patience.hold
+        proved_lately = known.good_at > 0 and known.failing_since - known.good_at <= self._patience.memory
+        if not proved_lately or self._clock.now() >= held_until:
+            return Judged(verdict, Standing.REFUSED, known.until)
+        return Judged(verdict, Standing.HELD, min(known.until, held_until), known.failing_since, held_until)
+
+    def _last_good(self, known: Known | None, error: TemporaryError) -> Judged:
+        """Raises the error if the last word wasn't a yes, or is too old."""
+        now = self._clock.now()
+        if known is None or not known.verdict.passed or now - known.good_at > self._patience.stale:
+            raise error
+        verdict = replace(known.verdict, answers={})
+        return Judged(verdict, Standing.PASSED, now + OLD_YES, unasked=error.safe)
+
+    def _keep(self, question: Question, judged: Judged) -> Judged:
+        key = question.domain, question.account
+        self._kept.pop(key, None)
+        while len(self._kept) >= MAX_VERDICTS:
+            del self._kept[next(iter(self._kept))]
+        self._kept[key] = judged
+        return judged
+
+    def _forget(self, key: tuple[str, str, str]) -> Callable[["asyncio.Task[Judged]"], None]:
+        def done(task: asyncio.Task[Judged]) -> None:
+            self._asked.pop(key, None)
+            if not task.cancelled():
+                task.exception()  # seen, even if everybody who asked is gone
+
+        return done
+
+
+Verdicts = Callable[[Question], Awaitable[Judged]]  # a Judge is one

@@ -1,0 +1,143 @@
+"""What a message itself proves: DKIM, and whether DMARC will pass at receivers (RFC 9989 §4.4).
+
+The domains' verdicts have been found good before. Here the sender learns why mail may be refused elsewhere; only
+where DKIM is required does it decide.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from relay.errors import TemporaryError
+from relay.header import Header
+from relay.ports import Clock, Resolver
+from relay.proof import dkim, dmarc
+from relay.proof.dkim import Alignment, DkimReport
+from relay.proof.verdict import Verdict
+
+SECONDS: Final = 15.0  # all lookups of one message
+MOST_WARNINGS: Final = 10  # they travel with each delivery
+
+
+class DkimCheck(StrEnum):
+    """What is done about mail without a valid signature of the From domain."""
+
+    OFF = "off"
+    WARN = "warn"
+    REQUIRE = "require"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageProof:
+    """warnings: sentences. refusal: why the message is not taken, "" if it is. unknown: why that can't be said now, ""
+    if it can."""
+
+    warnings: tuple[str, ...] = ()
+    refusal: str = ""
+    unknown: str = ""
+
+
+class MessageCheck:
+    """resolver: one that remembers keys between messages (relay.proof.remembered)."""
+
+    def __init__(self, resolver: Resolver, clock: Clock, check: DkimCheck) -> None:
+        self._resolver = resolver
+        self._clock = clock
+        self._check = check
+
+    def needs_content(self, header: Header) -> bool:
+        return self._check is not DkimCheck.OFF and header.has(b"dkim-signature")
+
+    async def __call__(
+        self, content: bytes, header: Header, envelope: str, verdicts: Mapping[str, Verdict]
+    ) -> MessageProof:
+        """content: the whole message; not looked at unless `needs_content`. envelope: the envelope sender's domain, ""
+        for the null reverse-path. verdicts: at least of it and of the From domains. HeaderError as Header.authors."""
+        authors = header.authors()
+        if self._check is DkimCheck.OFF:
+            signed: dict[str, Alignment] = {}
+            found: list[str] = []
+        else:
+            report, signed = await self._signed(content, header, {author: verdicts[author] for author in authors})
+            found = _of_report(report)
+        for author in authors:
+            by_spf = spf_stands_for(author, envelope, verdicts)
+            found += _of_author(author, verdicts[author], envelope, by_spf, signed.get(author))
+        warnings = tuple(found[:MOST_WARNINGS])
+        if self._check is DkimCheck.REQUIRE:
+            for result, why in ((dkim.Result.FAILED, "refusal"), (dkim.Result.UNKNOWN, "unknown")):
+                for author, each in signed.items():
+                    if each.result is result:
+                        text = f"a DKIM signature of {author} is required: {each.why}"
+                        return MessageProof(warnings, **{why: text})
+        return MessageProof(warnings)
+
+    async def _signed(
+        self, content: bytes, header: Header, authors: Mapping[str, Verdict]
+    ) -> tuple[DkimReport, dict[str, Alignment]]:
+        """The signatures, and what they are to each From domain."""
+        report = DkimReport(())
+        try:
+            async with asyncio.timeout(SECONDS):
+                report = await dkim.verify(content, header, self._resolver, now=self._clock.now())
+                return report, {author: await self._alignment(report, author, authors[author]) for author in authors}
+        except (TemporaryError, TimeoutError):
+            return report, dict.fromkeys(authors, Alignment(dkim.Result.UNKNOWN, "DNS does not answer"))
+
+    async def _alignment(self, report: DkimReport, author: str, verdict: Verdict) -> Alignment:
+        strict = verdict.policy.strict_dkim
+        at_hand = {author, "" if strict else verdict.policy.organisation}  # what costs no DNS
+        ours = [
+            domain
+            for domain in report.domains()
+            if domain in at_hand or await dmarc.aligned(domain, author, strict=strict, resolver=self._resolver)
+        ]
+        return dkim.alignment(report, author, ours)
+
+
+def spf_stands_for(author: str, envelope: str, verdicts: Mapping[str, Verdict]) -> bool:
+    """Whether SPF, which proves the envelope sender's domain, counts for the From domain."""
+    if envelope == author:
+        return True
+    other, policy = verdicts.get(envelope), verdicts[author].policy
+    return other is not None and not policy.strict_spf and other.policy.organisation == policy.organisation
+
+
+def _of_report(report: DkimReport) -> list[str]:
+    found = [
+        f"the DKIM signature of {each.domain or 'an unreadable domain'} does not count: {each.why}"
+        for each in report.signatures
+        if each.result is not dkim.Result.PASSED
+    ]
+    found += [
+        f"the DKIM signature of {each.domain} verifies, but {clause}"
+        for each in report.signatures
+        for clause in each.warnings
+    ]
+    if report.duplicates:
+        names = ", ".join(report.duplicates)
+        found.append(f"the header has more than one of {names}: receivers distrust that, and no signature may cover it")
+    return found
+
+
+def _of_author(author: str, verdict: Verdict, envelope: str, by_spf: bool, signed: Alignment | None) -> list[str]:
+    """signed: None if it was not checked."""
+    policy = verdict.policy
+    found = []
+    if policy.strict_spf and not by_spf:
+        found.append(
+            f"the DMARC policy of {author} has aspf=s, so SPF of the envelope sender's domain"
+            f" {envelope or '(none)'} does not count for it"
+        )
+    if signed is None or signed.result is not dkim.Result.FAILED:
+        return found
+    if not by_spf:
+        then = "are asked to reject the message" if policy.rejects else "take the message for a forgery"
+        found.append(f"neither SPF nor DKIM stands for {author} ({signed.why}): receivers that check DMARC {then}")
+    elif policy.rejects:
+        found.append(f"the DMARC policy of {author} is reject and {signed.why}: forwarded mail is refused")
+    else:
+        found.append(f"{signed.why}: large mailbox providers want a signature of {author}")
+    return found
