@@ -14,6 +14,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.ledger import DynamoLedger
+from relay.aws.policies import DynamoPolicies
 from relay.aws.queue import SqsQueue
 from relay.clock import SystemClock
 from relay.deliver import Deliver, Timing
@@ -22,7 +23,12 @@ from relay.encoding import decode_delivery
 from relay.outcome import Outcome, State
 from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
+from relay.smtp.https import Fetch
 from relay.smtp.limits import Limits
+from relay.smtp.mx import Routes
+from relay.smtp.policies import Policies
+from relay.smtp.reach import Reach
+from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery
 from relay.worker import Context, QueueWorker
@@ -75,13 +81,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     stage = Deliver(
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
-        transport=SmtpTransport(
-            resolver=DnspythonResolver(settings.dns_servers),
-            host_name=settings.host_name,
-            clock=clock,
-            port=settings.smtp_port,
-            limits=Limits().scaled(factor),
-        ),
+        transport=_transport(settings, client, logger, Limits().scaled(factor)),
         queue=queue,
         reports=SqsQueue(client, settings.record_queue_url),
         clock=clock,
@@ -98,6 +98,27 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
         clock_speed=settings.clock_speed,
     )
     return worker, observed
+
+
+def _transport(settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits) -> SmtpTransport:
+    clock = SystemClock()
+    resolver = DnspythonResolver(settings.dns_servers)
+    routes = Routes(resolver, settings.host_name, Reach(settings.reachable, own=settings.egress))
+    policies = Policies(
+        resolver,
+        DynamoPolicies(client, settings.policies_table),
+        Fetch(routes.addresses, verified_tls, seconds=limits.policy),
+        clock,
+        lambda domain, what: logger.warning("MTA-STS policy", extra={"domain": domain, "error": what}),
+    )
+    return SmtpTransport(
+        routes=routes,
+        policies=policies,
+        host_name=settings.host_name,
+        clock=clock,
+        port=settings.smtp_port,
+        limits=limits,
+    )
 
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import pytest
 from relay.settings import FunctionSettings, SettingsError
 from tests.functions import ENVIRONMENT as GOOD
 
-OPTIONAL = ("RELAY_DNS_SERVERS", "RELAY_EGRESS_ADDRESSES")
+OPTIONAL = ("RELAY_DNS_SERVERS", "RELAY_EGRESS_ADDRESSES", "RELAY_REACHABLE_NETWORKS")
 
 
 def test_good() -> None:
@@ -20,9 +20,20 @@ def test_egress_addresses() -> None:
     assert FunctionSettings.from_environment(GOOD | {"RELAY_EGRESS_ADDRESSES": ""}).egress == ()
 
 
+def test_reachable_networks() -> None:
+    assert FunctionSettings.from_environment(GOOD).reachable == ("127.0.0.0/8", "::1/128")
+    assert FunctionSettings.from_environment(GOOD | {"RELAY_REACHABLE_NETWORKS": ""}).reachable == ()
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("RELAY_EGRESS_ADDRESSES", "192.0.2.300"), ("RELAY_EGRESS_ADDRESSES", "a.example"), ("RELAY_DMARC_MISSING", "no")],
+    [
+        ("RELAY_EGRESS_ADDRESSES", "192.0.2.300"),
+        ("RELAY_EGRESS_ADDRESSES", "a.example"),
+        ("RELAY_DMARC_MISSING", "no"),
+        ("RELAY_REACHABLE_NETWORKS", "127.0.0.1/8"),
+        ("RELAY_REACHABLE_NETWORKS", "localhost"),
+    ],
 )
 def test_a_wrong_word_is_named_with_its_value(name: str, value: str) -> None:
     with pytest.raises(SettingsError, match=f"{name}='{value}'"):

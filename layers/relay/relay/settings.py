@@ -16,6 +16,7 @@ class FunctionSettings:
     token_name, spf_domain, host_name: what senders publish and where they connect.
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
+    reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
     verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
@@ -32,6 +33,7 @@ class FunctionSettings:
     accounts_table: str
     notices_table: str
     receipts_table: str
+    policies_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -40,6 +42,7 @@ class FunctionSettings:
     clock_speed: float
     dns_servers: tuple[str, ...]
     smtp_port: int
+    reachable: tuple[str, ...]
     delay_notice_seconds: float
     egress: tuple[str, ...]
     dmarc_required: bool
@@ -82,6 +85,7 @@ class FunctionSettings:
             accounts_table=text("RELAY_ACCOUNTS_TABLE"),
             notices_table=text("RELAY_NOTICES_TABLE"),
             receipts_table=text("RELAY_RECEIPTS_TABLE"),
+            policies_table=text("RELAY_POLICIES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
@@ -90,6 +94,7 @@ class FunctionSettings:
             clock_speed=number("RELAY_CLOCK_SPEED"),
             dns_servers=_list(environment.get("RELAY_DNS_SERVERS", "")),
             smtp_port=int(number("RELAY_SMTP_PORT")),
+            reachable=_networks("RELAY_REACHABLE_NETWORKS", environment.get("RELAY_REACHABLE_NETWORKS", "")),
             delay_notice_seconds=3600 * number("RELAY_DELAY_NOTICE_HOURS"),
             egress=_addresses("RELAY_EGRESS_ADDRESSES", environment.get("RELAY_EGRESS_ADDRESSES", "")),
             dmarc_required=choice("RELAY_DMARC_MISSING", "refuse", "warn") == "refuse",
@@ -110,3 +115,10 @@ def _addresses(name: str, text: str) -> tuple[str, ...]:
         return tuple(str(ipaddress.ip_address(each)) for each in _list(text))
     except ValueError:
         raise SettingsError(f"{name}={text!r} is not IP addresses with commas between") from None
+
+
+def _networks(name: str, text: str) -> tuple[str, ...]:
+    try:
+        return tuple(str(ipaddress.ip_network(each)) for each in _list(text))
+    except ValueError:
+        raise SettingsError(f"{name}={text!r} is not networks such as 10.0.0.0/8 with commas between") from None

@@ -6,9 +6,15 @@ from typing import Any
 import pytest
 from aiosmtpd.smtp import SMTP, Envelope
 
+from relay.smtp.https import Fetch
+from relay.smtp.mx import Routes
+from relay.smtp.policies import Policies
+from relay.smtp.reach import Reach
+from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery, Inline
 from tests.fakes import FakeClock
+from tests.unit.smtp.world import FakePolicies
 from tests.unit.smtp.zone import Zone
 
 
@@ -43,8 +49,11 @@ def test_delivered(content: bytes, recipients: tuple[str, ...]) -> None:
         loop = asyncio.get_running_loop()
         server = await loop.create_server(lambda: SMTP(mailbox, enable_SMTPUTF8=True, loop=loop), "127.0.0.1", 0)
         clock = FakeClock()
+        zone = Zone(a_records={"b.example": ("127.0.0.1",)})
+        routes = Routes(zone, "relay.example", Reach(opened=("127.0.0.0/8",)))
         transport = SmtpTransport(
-            resolver=Zone(a_records={"b.example": ("127.0.0.1",)}),
+            routes=routes,
+            policies=Policies(zone, FakePolicies(), Fetch(routes.addresses, verified_tls), clock),
             host_name="relay.example",
             clock=clock,
             port=server.sockets[0].getsockname()[1],

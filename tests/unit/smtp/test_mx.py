@@ -6,17 +6,22 @@ import pytest
 from relay.errors import PermanentError, TemporaryError
 from relay.ports import MxAnswer
 from relay.smtp.mx import NoRouteError, Route, Routes
+from relay.smtp.reach import Reach
 from tests.unit.smtp.zone import Zone
 
 AWAY = TemporaryError("no answer")
 
 
+def routes_of(zone: Zone) -> Routes:
+    return Routes(zone, "relay.example", Reach(own=("9.9.9.99",)))
+
+
 def find(zone: Zone, domain: str = "b.example") -> Route:
-    return asyncio.run(Routes(zone).find(domain))
+    return asyncio.run(routes_of(zone).find(domain))
 
 
 def addresses(zone: Zone, host: str = "mx.b.example") -> tuple[str, ...]:
-    return asyncio.run(Routes(zone).addresses(host))
+    return asyncio.run(routes_of(zone).addresses(host))
 
 
 def status(error: pytest.ExceptionInfo[NoRouteError]) -> tuple[int, str]:
@@ -40,7 +45,7 @@ def test_a_host_listed_twice_is_one() -> None:
 
 
 def test_no_mx_record_means_the_domain_itself() -> None:
-    assert find(Zone(a_records={"b.example": ("192.0.2.1",)})).hosts(random.Random(1)) == ("b.example",)
+    assert find(Zone(a_records={"b.example": ("9.9.9.1",)})).hosts(random.Random(1)) == ("b.example",)
 
 
 def test_null_mx_beside_others_is_left_out() -> None:
@@ -66,9 +71,9 @@ def test_no_route(zone: Zone, expected: tuple[int, str]) -> None:
 @pytest.mark.parametrize(
     ("a", "aaaa", "expected"),
     [
-        (("192.0.2.1", "192.0.2.2"), ("2001:db8::1",), ("192.0.2.1", "192.0.2.2", "2001:db8::1")),
-        ((), ("2001:db8::1",), ("2001:db8::1",)),
-        (("192.0.2.1",), AWAY, ("192.0.2.1",)),
+        (("9.9.9.1", "9.9.9.2"), ("2620:fe::1",), ("9.9.9.1", "9.9.9.2", "2620:fe::1")),
+        ((), ("2620:fe::1",), ("2620:fe::1",)),
+        (("9.9.9.1",), AWAY, ("9.9.9.1",)),
     ],
     ids=["both, IPv4 first", "IPv6 alone", "one of two away"],
 )
@@ -93,7 +98,7 @@ def test_no_address(zone: Zone, expected: tuple[int, str]) -> None:
 def test_answers_are_remembered_for_their_ttl_and_asked_for_once_at_a_time() -> None:
     async def scenario(ttl: int) -> int:
         zone = Zone({"b.example": ((10, "x"),)}, ttl=ttl)
-        routes = Routes(zone)
+        routes = routes_of(zone)
         await asyncio.gather(*(routes.find("b.example") for _ in range(10)))
         await routes.find("b.example")
         return len(zone.asked)
@@ -105,7 +110,7 @@ def test_answers_are_remembered_for_their_ttl_and_asked_for_once_at_a_time() -> 
 def test_failures_are_not_remembered() -> None:
     async def scenario() -> None:
         zone = Zone({"b.example": AWAY})
-        routes = Routes(zone)
+        routes = routes_of(zone)
         with pytest.raises(NoRouteError):
             await routes.find("b.example")
         zone.mx_records["b.example"] = ((10, "x"),)
@@ -121,7 +126,7 @@ def test_who_gives_up_does_not_disturb_who_waits() -> None:
             return await super().mx(name)
 
     async def scenario() -> None:
-        routes = Routes(Slow({"b.example": ((10, "x"),)}))
+        routes = routes_of(Slow({"b.example": ((10, "x"),)}))
         first = asyncio.create_task(routes.find("b.example"))
         second = asyncio.create_task(routes.find("b.example"))
         await asyncio.sleep(0)
@@ -137,4 +142,4 @@ def test_bugs_are_not_taken_for_missing_addresses() -> None:
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        addresses(Broken(a_records={"mx.b.example": ("192.0.2.1",)}))
+        addresses(Broken(a_records={"mx.b.example": ("9.9.9.1",)}))

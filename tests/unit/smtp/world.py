@@ -8,10 +8,15 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.ports import RecipientReply
+from relay.smtp.https import Fetch
 from relay.smtp.limits import Limits
+from relay.smtp.mx import Routes
+from relay.smtp.policies import Known, Policies
+from relay.smtp.reach import Reach
+from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery, Inline
-from tests.fakes import FakeClock
+from tests.fakes import Failing, FakeClock
 from tests.unit.smtp.scripted import Script, Sink
 from tests.unit.smtp.zone import Zone
 
@@ -22,6 +27,24 @@ LIMITS = Limits(least=0.0)
 SHORT = replace(LIMITS, greeting=SOON, hello=SOON, mail=SOON, rcpt=SOON, data=SOON, reset=SOON)
 
 
+class FakePolicies(Failing):
+    """policies.PolicyStore; `items` by domain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, Known] = {}
+
+    async def find(self, domain: str) -> Known | None:
+        self._maybe_fail()
+        return self.items.get(domain)
+
+    async def put(self, domain: str, known: Known) -> None:
+        self._maybe_fail()
+        there = self.items.get(domain)
+        if there is None or there.fetched <= known.fetched:
+            self.items[domain] = known
+
+
 @dataclass
 class World:
     """Hosts mx1, mx2 (same port, addresses 127.0.0.1 and 127.0.0.2) that b.example's MX records name."""
@@ -30,6 +53,7 @@ class World:
     zone: Zone
     transport: SmtpTransport
     clock: FakeClock = field(default_factory=FakeClock)
+    policies: FakePolicies = field(default_factory=FakePolicies)
 
     async def send(
         self,
@@ -50,24 +74,31 @@ class World:
 
 
 @asynccontextmanager
-async def world(*scripts: Script, limits: Limits = LIMITS) -> AsyncIterator[World]:
+async def world(
+    *scripts: Script, limits: Limits = LIMITS, ca_file: str | None = None, policy_port: int = 1
+) -> AsyncIterator[World]:
+    """ca_file: whom policies trust. policy_port: where their hosts listen, instead of 443."""
     zone = Zone({"b.example": tuple((10 * n, f"mx{n}.b.example") for n, _ in enumerate(scripts, 1))})
     sinks: list[Sink] = []
     for n, script in enumerate(scripts, 1):
         zone.a_records[f"mx{n}.b.example"] = (f"127.0.0.{n}",)
         sink = Sink(script, port=sinks[0].port if sinks else 0, address=f"127.0.0.{n}")
         sinks.append(await sink.__aenter__())
-    clock = FakeClock()
+    clock, store = FakeClock(), FakePolicies()
+    routes = Routes(zone, "relay.example", Reach(opened=("127.0.0.0/8",)))
+    fetch = Fetch(routes.addresses, lambda: verified_tls(ca_file), port=policy_port, seconds=SOON)
     transport = SmtpTransport(
-        resolver=zone,
+        routes=routes,
+        policies=Policies(zone, store, fetch, clock),
         host_name="relay.example",
         clock=clock,
         port=sinks[0].port,
         limits=limits,
+        verified=lambda: verified_tls(ca_file),
         chance=random.Random(1),
     )
     try:
-        yield World(sinks, zone, transport, clock)
+        yield World(sinks, zone, transport, clock, store)
     finally:
         transport.close()
         for sink in sinks:

@@ -3,23 +3,31 @@
 from dataclasses import dataclass, field
 
 from relay.errors import RelayError
-from relay.ports import AddressAnswer, DnsStatus, MxAnswer, TxtAnswer
+from relay.ports import AddressAnswer, DnsStatus, MxAnswer, PtrAnswer, TxtAnswer
 
 Answer = tuple[str, ...] | RelayError
 
 
 @dataclass
 class Zone:
-    """ports.Resolver. mx_records: domain -> (preference, host)s; a_/aaaa_records: name -> addresses.
-    A name in neither does not exist; an error in place of records is raised."""
+    """ports.Resolver. mx_records: domain -> (preference, host)s; a_/aaaa_records: name -> addresses; txt_records.
+    A name in none does not exist; an error in place of records is raised."""
 
     mx_records: dict[str, tuple[tuple[int, str], ...] | RelayError] = field(default_factory=dict)
     a_records: dict[str, Answer] = field(default_factory=dict)
     aaaa_records: dict[str, Answer] = field(default_factory=dict)
+    txt_records: dict[str, tuple[bytes, ...] | RelayError] = field(default_factory=dict)
     ttl: int = 60
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     async def txt(self, name: str) -> TxtAnswer:
+        self.asked.append((name, "TXT"))
+        found = self.txt_records.get(name, ())
+        if isinstance(found, RelayError):
+            raise found
+        return TxtAnswer(self._status(name, found), found, self.ttl)
+
+    async def ptr(self, name: str) -> PtrAnswer:
         raise NotImplementedError
 
     async def mx(self, name: str) -> MxAnswer:

@@ -9,6 +9,7 @@ from relay.smtp import protocol
 from relay.smtp.limits import Limits
 from relay.smtp.protocol import Capabilities, Exchange, Phase, RefusedError
 from relay.smtp.replies import MOST_WAITING, ProtocolError, Reply, ReplyReader
+from relay.smtp.tls import Tls
 
 T = TypeVar("T")
 
@@ -29,13 +30,13 @@ class BrokenError(Exception):
 
 
 class TlsFailedError(Exception):
-    """STARTTLS was offered and did not work; plaintext needs a new connection."""
+    """There is no TLS, for the reason given; plaintext, where no policy forbids it, needs a new connection."""
 
 
 class Connection(asyncio.Protocol):
     """An SMTP session. Use `connect` to make one.
 
-    host, address: the remote. tls: "TLSv1.3" or "". capabilities: after EHLO.
+    host, address: the remote. tls: "TLSv1.3", "TLSv1.3 verified" or "". capabilities: after EHLO.
     transactions: how many were run. opened: loop time.
     """
 
@@ -89,6 +90,8 @@ class Connection(asyncio.Protocol):
                         self._before_content(until)
                     await self._write(data, until)
                 reply = self._replies.popleft() if self._replies else await self._reply(phase, until)
+                if phase is Phase.CONTENT and reply.ok:
+                    self._after_content()
                 data, phase = exchange.send(reply)
         except StopIteration as result:
             value: T = result.value
@@ -112,7 +115,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         self._end("closed")
 
-    async def start_tls(self, context: ssl.SSLContext, *, until: float) -> None:
+    async def start_tls(self, tls: Tls, *, until: float) -> None:
         """RFC 3207. TlsFailedError if it doesn't work; BrokenError if text was injected after the 220."""
         try:
             begun = await self.run(protocol.starttls(), until=until)
@@ -128,16 +131,26 @@ class Connection(asyncio.Protocol):
         patience = max(0.01, min(self._limits.tls, until - self._loop.time()))
         try:
             secured = await self._loop.start_tls(
-                self._transport, self, context, server_hostname=self.host, ssl_handshake_timeout=patience
+                self._transport,
+                self,
+                tls.context,
+                server_hostname=self.host,
+                ssl_handshake_timeout=patience,
+                ssl_shutdown_timeout=self._limits.reset,
             )
+        except ssl.SSLCertVerificationError as error:
+            self.abort()
+            raise TlsFailedError(f"certificate: {error.verify_message}") from None
         except (OSError, ssl.SSLError, ValueError) as error:  # ValueError: a host name that can't be an SNI
             self.abort()
-            raise TlsFailedError(type(error).__name__) from None
+            raise TlsFailedError(f"handshake: {type(error).__name__}") from None
         if secured is None or not self._silent:
             self.abort()
             raise TlsFailedError("connection lost")
         self._transport = secured
         self.tls = secured.get_extra_info("ssl_object").version() or ""
+        if tls.verified:
+            self.tls += " verified"
 
     # --- asyncio.Protocol ----------------------------------------------------------------------
 
@@ -177,6 +190,11 @@ class Connection(asyncio.Protocol):
         if not self._silent and not self._broken:
             # Taken for the final dot's answer, a reply too many would lose the message.
             raise BrokenError(Phase.DATA, "a reply that nobody asked for")
+
+    def _after_content(self) -> None:
+        """ProtocolError if the message was "taken" before it was all sent: that is no answer to the final dot."""
+        if not self._broken and self._transport is not None and self._transport.get_write_buffer_size():
+            raise ProtocolError("an answer before the message was sent")
 
     async def _reply(self, phase: Phase, until: float) -> Reply:
         if not self._broken:
@@ -239,12 +257,12 @@ class Connection(asyncio.Protocol):
 
 
 async def connect(
-    host: str, address: str, port: int, *, name: str, limits: Limits, tls: ssl.SSLContext | None, until: float
+    host: str, address: str, port: int, *, name: str, limits: Limits, tls: Tls | None, until: float
 ) -> Connection:
     """A connection that is ready for its first transaction.
 
-    name: ours, for EHLO. tls: None for plaintext even if STARTTLS is offered. until: loop time.
-    BrokenError, RefusedError (greeting or EHLO refused), TlsFailedError.
+    address: what is dialled; `host` is never looked up here. name: ours, for EHLO. tls: None for plaintext even if
+    STARTTLS is offered. until: loop time. BrokenError, RefusedError (greeting or EHLO refused), TlsFailedError.
     """
     loop = asyncio.get_running_loop()
     try:
@@ -260,6 +278,9 @@ async def connect(
         if tls is not None and connection.capabilities.starttls:
             await connection.start_tls(tls, until=until)
             connection.capabilities = await _hello_again(connection, name, until)
+        elif tls is not None and tls.verified:
+            connection.close()
+            raise TlsFailedError("STARTTLS is not offered")
     except RefusedError:
         connection.close()
         raise

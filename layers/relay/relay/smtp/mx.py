@@ -1,23 +1,22 @@
-"""Where a domain's mail goes: RFC 5321 §5.1, RFC 7505 (null MX)."""
+"""Where a domain's mail goes: RFC 5321 §5.1, RFC 7505 (null MX). Only ever to the public internet (reach)."""
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Final
 
 from relay.errors import PermanentError, TemporaryError
 from relay.ports import AddressAnswer, DnsStatus, Resolver
+from relay.smtp.memory import LONGEST_MEMORY, Memory
+from relay.smtp.reach import Reach
 from relay.smtp.replies import Reply
-
-V = TypeVar("V")
-
-LONGEST_MEMORY: Final = 300.0  # seconds that a DNS answer is used, whatever its TTL
-MOST_REMEMBERED: Final = 4096
 
 NULL_MX: Final = Reply.ours(556, "5.1.10", "the domain does not take mail (null MX)")
 NO_DOMAIN: Final = Reply.ours(550, "5.1.2", "the domain does not exist")
 NO_ROUTE: Final = Reply.ours(550, "5.4.4", "no mail server of the domain has an address")
+LOOP: Final = Reply.ours(550, "5.4.6", "the domain's best mail server is this relay itself")
+INSIDE: Final = Reply.ours(550, "5.4.4", "no mail server of the domain has an address on the public internet")
 DNS_AWAY: Final = Reply.ours(451, "4.4.3", "DNS gave no answer")
 
 
@@ -42,21 +41,36 @@ class Route:
         order = sorted((preference, chance.random(), host) for preference, host in self.records)
         return tuple(dict.fromkeys(host for _, _, host in order))
 
+    def only(self, wanted: Callable[[str], bool]) -> "Route":
+        """This route with the hosts that are `wanted`; there may be none."""
+        records = tuple(each for each in self.records if wanted(each[1]))
+        return Route(records, tuple(host for host in self.site if wanted(host)))
+
 
 class Routes:
-    """Looks routes up; remembers answers for their TTL (at most 5 minutes), one question in flight for each."""
+    """Looks routes up; remembers answers for their TTL (at most 5 minutes), one question in flight for each.
 
-    def __init__(self, resolver: Resolver) -> None:
+    name: our own as a mail server. reach: which addresses count.
+    """
+
+    def __init__(self, resolver: Resolver, name: str, reach: Reach) -> None:
         self._resolver = resolver
-        self._routes: _Memory[Route] = _Memory()
-        self._addresses: _Memory[tuple[str, ...]] = _Memory()
+        self._name = name.lower()
+        self._reach = reach
+        self._routes: Memory[Route] = Memory()
+        self._addresses: Memory[tuple[str, ...]] = Memory()
 
     async def find(self, domain: str) -> Route:
         """NoRouteError if there is none."""
         return await self._routes.get(domain, lambda: self._find(domain))
 
     async def addresses(self, host: str) -> tuple[str, ...]:
-        """IPv4 first: it is what our own name's PTR record is about. NoRouteError if there is none."""
+        """Those that may be connected to. IPv4 first: it is what our own name's PTR record is about. NoRouteError if
+        there is none.
+
+        That all are inside is as permanent as that there are none: a domain's records say so, and its sender is
+        better told at once than after days. A DNS server that failed to give one kind of address leaves it open.
+        """
         return await self._addresses.get(host, lambda: self._resolve(host))
 
     async def _find(self, domain: str) -> tuple[Route, float]:
@@ -72,6 +86,12 @@ class Routes:
         if answer.records and not records:
             raise NoRouteError(NULL_MX)
         records = records or ((0, domain),)  # §5.1: the domain itself, as if it were its own MX
+        # §5.1: with ourselves on the list, neither we nor whom the domain likes less than us: it would come back.
+        mine = min((preference for preference, host in records if host == self._name), default=None)
+        if mine is not None:
+            records = tuple(each for each in records if each[0] < mine)
+            if not records:
+                raise NoRouteError(LOOP)
         return Route(records, tuple(sorted({host for _, host in records}))), answer.ttl
 
     async def _resolve(self, host: str) -> tuple[tuple[str, ...], float]:
@@ -90,37 +110,7 @@ class Routes:
                     pass
                 case BaseException():
                     raise answer
-        if not found:
-            raise NoRouteError(DNS_AWAY if away else NO_ROUTE)
-        return tuple(found), 0.0 if away else ttl
-
-
-class _Memory(Generic[V]):
-    """Values by key until they expire; who asks while an answer is on its way waits for the same one."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[float, V]] = {}
-        self._asked: dict[str, asyncio.Task[V]] = {}
-
-    async def get(self, key: str, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        """ask: -> (value, seconds to remember it)."""
-        known = self._known.get(key)
-        if known is not None and known[0] > asyncio.get_running_loop().time():
-            return known[1]
-        task = self._asked.get(key)
-        if task is None:
-            task = self._asked[key] = asyncio.ensure_future(self._learn(key, ask))
-            task.add_done_callback(lambda done: self._forget(key, done))
-        return await asyncio.shield(task)
-
-    async def _learn(self, key: str, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
-        value, seconds = await ask()
-        if len(self._known) >= MOST_REMEMBERED:
-            self._known.clear()
-        self._known[key] = asyncio.get_running_loop().time() + min(seconds, LONGEST_MEMORY), value
-        return value
-
-    def _forget(self, key: str, task: "asyncio.Task[Any]") -> None:
-        self._asked.pop(key, None)
-        if not task.cancelled():
-            task.exception()  # whoever still waits has it; nobody may be waiting
+        outside = tuple(filter(self._reach.allows, found))
+        if not outside:
+            raise NoRouteError(DNS_AWAY if away else INSIDE if found else NO_ROUTE)
+        return outside, 0.0 if away else ttl

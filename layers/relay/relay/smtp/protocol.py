@@ -5,7 +5,7 @@ Reply, and returns its result. `relay.smtp.client` drives it over a connection; 
 """
 
 import re
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final, NamedTuple, TypeVar
@@ -113,6 +113,7 @@ class Result(NamedTuple):
 
 NO_8BITMIME: Final = Reply.ours(554, "5.6.3", "the remote server does not take 8-bit content (8BITMIME)")
 NO_SMTPUTF8: Final = Reply.ours(553, "5.6.7", "the remote server does not take internationalized mail (SMTPUTF8)")
+NO_TIME: Final = Reply.ours(451, "4.4.7", "no time left in this attempt")  # also for who wasn't asked about
 CLOSING: Final = 421
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 
@@ -148,10 +149,14 @@ def reset() -> Exchange[bool]:
     return reply.ok
 
 
-def transaction(offered: Capabilities, message: Message, recipients: tuple[str, ...]) -> Exchange[Result]:
+def transaction(
+    offered: Capabilities, message: Message, recipients: tuple[str, ...], pace: Callable[[int], int] = lambda _: 100
+) -> Exchange[Result]:
     """Send `message` to `recipients` (at least one). ProtocolError for replies that make no sense.
 
-    What the remote lacks is a permanent refusal of our own: nothing is ever converted.
+    pace: answers so far -> how many more recipients may be asked about at once. At 0 the message goes to those
+    accepted by then, and the others' answer is NO_TIME. What the remote lacks is a permanent refusal of our own:
+    nothing is ever converted.
     """
     refusal = _unmet(offered, message)
     if refusal is not None:
@@ -160,7 +165,7 @@ def transaction(offered: Capabilities, message: Message, recipients: tuple[str, 
     if not taken:
         return Result((Answer(NO_SMTPUTF8, Phase.RCPT),) * len(recipients), reset=False, usable=True)
     lines = [_mail(offered, message, taken), *(_rcpt(offered, message, recipient) for recipient in taken)]
-    envelope = _pipelined(lines) if offered.pipelining else _step_by_step(lines)
+    envelope = _pipelined(lines, pace) if offered.pipelining else _step_by_step(lines, pace)
     replies, data = yield from envelope
     answers, closing = _envelope_answers(replies, len(taken))
     accepted = any(answer.reply.ok for answer in answers)
@@ -188,34 +193,51 @@ def dot_stuff(content: bytes) -> bytes:
     return first + content.replace(b"\r\n.", b"\r\n..") + end
 
 
-def _pipelined(lines: list[bytes]) -> Exchange[tuple[list[Reply], Reply | None]]:
-    """The whole envelope in one write (RFC 2920 §3.1)."""
-    reply = yield Ask(b"".join(lines) + b"DATA\r\n", Phase.MAIL)
-    replies = [reply]
-    while reply.code != CLOSING:
-        if len(replies) == len(lines):
-            return replies, (yield Ask(b"", Phase.DATA))
-        reply = yield Ask(b"", Phase.RCPT)
-        replies.append(reply)
-    return replies, None
+def _pipelined(lines: list[bytes], pace: Callable[[int], int]) -> Exchange[tuple[list[Reply], Reply | None]]:
+    """The whole envelope in one write (RFC 2920 §3.1), or what pace allows of it."""
+    replies: list[Reply] = []
+    asked = 0
+    while asked < len(lines):
+        upto = min(len(lines), max(1, asked) + pace(max(0, len(replies) - 1)))
+        if upto == max(1, asked):
+            break
+        data = b"".join(lines[asked:upto]) + (b"DATA\r\n" if upto == len(lines) else b"")
+        asked = upto
+        while len(replies) < asked:
+            reply = yield Ask(data, Phase.RCPT if replies else Phase.MAIL)
+            replies.append(reply)
+            data = b""
+            if reply.code == CLOSING:
+                return replies, None
+        if not replies[0].ok and asked < len(lines):
+            return replies, None
+    if asked == len(lines):
+        return replies, (yield Ask(b"", Phase.DATA))
+    return replies, (yield from _data(replies))
 
 
-def _step_by_step(lines: list[bytes]) -> Exchange[tuple[list[Reply], Reply | None]]:
+def _step_by_step(lines: list[bytes], pace: Callable[[int], int]) -> Exchange[tuple[list[Reply], Reply | None]]:
     """One command at a time; DATA only if somebody is to have the message."""
     replies: list[Reply] = []
     for line in lines:
+        if replies and not pace(len(replies) - 1):
+            break
         reply = yield Ask(line, Phase.RCPT if replies else Phase.MAIL)
         replies.append(reply)
         if reply.code == CLOSING or not replies[0].ok:
             return replies, None
+    return replies, (yield from _data(replies))
+
+
+def _data(replies: list[Reply]) -> Exchange[Reply | None]:
     if not any(reply.ok for reply in replies[1:]):
-        return replies, None
-    return replies, (yield Ask(b"DATA\r\n", Phase.DATA))
+        return None
+    return (yield Ask(b"DATA\r\n", Phase.DATA))
 
 
 def _envelope_answers(replies: list[Reply], recipients: int) -> tuple[list[Answer], bool]:
     """Each recipient's answer so far, and whether the remote is closing. A reply that ended the envelope
-    early (MAIL refused, 421) answers all that follow."""
+    early (MAIL refused, 421) answers all that follow; pace's end, nobody."""
     for reply in replies:
         _refuse_nonsense(reply, ok=True)
     closing = any(reply.code == CLOSING for reply in replies)
@@ -223,12 +245,12 @@ def _envelope_answers(replies: list[Reply], recipients: int) -> tuple[list[Answe
     if not mail.ok:
         return [Answer(mail, Phase.MAIL)] * recipients, closing
     answers = [Answer(reply, Phase.RCPT) for reply in rest]
+    last = Answer(NO_TIME, Phase.RCPT)
     if closing:
         # Nobody gets the message in this session, so "ok" so far is none.
         last = Answer(replies[-1], Phase.RCPT)
         answers = [last if answer.reply.ok else answer for answer in answers]
-        answers += [last] * (recipients - len(answers))
-    return answers, closing
+    return answers + [last] * (recipients - len(answers)), closing
 
 
 def _refuse_nonsense(reply: Reply, *, ok: bool) -> None:

@@ -79,8 +79,8 @@ class ReplyReader:
             reply = self._line(line.removesuffix(b"\r"))
             if reply is not None:
                 replies.append(reply)
-        if len(replies) > MOST_WAITING:
-            raise ProtocolError("replies that nobody asked for")
+                if len(replies) > MOST_WAITING:
+                    raise ProtocolError("replies that nobody asked for")
         return replies
 
     def _line(self, line: bytes) -> Reply | None:

@@ -3,57 +3,62 @@
 import asyncio
 import random
 import ssl
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
-from relay.ports import Clock, RecipientReply, Resolver
+from relay.ports import Clock, RecipientReply
 from relay.smtp import protocol
+from relay.smtp.attempt import Attempt
 from relay.smtp.client import BrokenError, Connection, TlsFailedError, connect
 from relay.smtp.limits import Limits
 from relay.smtp.mx import NO_ROUTE, NoRouteError, Route, Routes
+from relay.smtp.pace import Pace
+from relay.smtp.policies import Policies
 from relay.smtp.pool import BusyError, Pool, Slot
-from relay.smtp.protocol import Message, Phase, RefusedError
+from relay.smtp.protocol import NO_TIME, Message, Phase, RefusedError, Result
 from relay.smtp.replies import Reply
+from relay.smtp.sts import Mode
+from relay.smtp.tls import Tls, opportunistic_tls, verified_tls
 from relay.submission import Delivery
 
 T = TypeVar("T")
 
-OUT_OF_TIME: Final = Reply.ours(451, "4.4.7", "no time left in this attempt")
 MORE_HOSTS: Final = Reply.ours(451, "4.4.4", "none of the mail servers looked up has an address; there are more")
+NOT_NAMED: Final = Reply.ours(451, "4.7.5", "no mail server of the domain is among those that its MTA-STS policy names")
+NOT_MET: Final = "the domain's MTA-STS policy demands TLS with a valid certificate"
+TOO_MANY: Final = 452  # RFC 5321 §4.5.3.1.10, where the enhanced code says nothing else
+ENOUGH: Final = ("4.5.3", "4.0.0")
 BUSY: Final = Reply.ours(451, "4.4.5", "all connections to the destination are in use")
 
 
-def opportunistic_tls() -> ssl.SSLContext:
-    """TLS with whoever answers: against listeners only, since without a policy nobody is authenticated
-    and the alternative is plaintext (RFC 7435)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
 class SmtpTransport:
-    """host_name: ours, for EHLO. port: where remote servers listen. chance: the order among equal MXs."""
+    """routes, policies: where mail goes, and what the domain demands on the way. host_name: ours, for EHLO.
+    port: where remote servers listen. verified: makes the TLS context for who demands a valid certificate.
+    chance: the order among equal MXs.
+    """
 
     def __init__(
         self,
         *,
-        resolver: Resolver,
+        routes: Routes,
+        policies: Policies,
         host_name: str,
         clock: Clock,
         port: int = 25,
         limits: Limits | None = None,
-        tls: ssl.SSLContext | None = None,
+        verified: Callable[[], ssl.SSLContext] = verified_tls,
         chance: random.Random | None = None,
     ) -> None:
-        self._routes = Routes(resolver)
+        self._routes = routes
+        self._policies = policies
         self._host_name = host_name
         self._clock = clock
         self._port = port
         self._limits = limits or Limits()
         self._pool = Pool(self._limits)
-        self._tls = tls or opportunistic_tls()
+        self._tls = Tls(opportunistic_tls())
+        self._verified = verified
+        self._enforced: Tls | None = None
         self._chance = chance or random.SystemRandom()
 
     async def send(
@@ -61,10 +66,10 @@ class SmtpTransport:
     ) -> tuple[RecipientReply, ...]:
         """ports.Transport.send."""
         until = asyncio.get_running_loop().time() + deadline - self._clock.now()
-        attempt = _Attempt(recipients)
+        attempt = Attempt(recipients)
         try:
-            route = await self._in_time(self._routes.find(delivery.domain), until)
-            async with self._pool.slot(route.site, until=until - self._limits.least) as slot:
+            route, tls = await self._way(delivery.domain, until)
+            async with self._pool.slot((route.site, tls), until=until - self._limits.least) as slot:
                 message = Message.prepare(
                     delivery.mail_from,
                     content,
@@ -73,7 +78,7 @@ class SmtpTransport:
                     envid=delivery.envid,
                     dsn=delivery.dsn,
                 )
-                await self._deliver(attempt, message, route, slot, until)
+                await self._deliver(attempt, message, route, tls, slot, until)
         except NoRouteError as error:
             attempt.fail(error.reply)
         except BusyError:
@@ -84,7 +89,22 @@ class SmtpTransport:
         """Close idle connections."""
         self._pool.close()
 
-    async def _deliver(self, attempt: "_Attempt", message: Message, route: Route, slot: Slot, until: float) -> None:
+    async def _way(self, domain: str, until: float) -> tuple[Route, Tls]:
+        """RFC 8461 §5: of a domain whose policy is to be enforced, the hosts that it names, with verified TLS."""
+        route = await self._in_time(self._routes.find(domain), until)
+        policy = await self._in_time(self._policies.find(domain), until)
+        if policy is None or policy.mode is not Mode.ENFORCE:
+            return route, self._tls
+        route = route.only(policy.names)
+        if not route.records:
+            raise NoRouteError(NOT_NAMED)
+        if self._enforced is None:  # not earlier: the CAs take a while to load, and most domains have no policy
+            self._enforced = Tls(self._verified(), verified=True)
+        return route, self._enforced
+
+    async def _deliver(
+        self, attempt: Attempt, message: Message, route: Route, tls: Tls, slot: Slot, until: float
+    ) -> None:
         """Host after host until no recipient is left for the next one."""
         spoken_to = set()
         reused = slot.reuse()
@@ -92,14 +112,14 @@ class SmtpTransport:
             spoken_to.add(reused.host)
         if not attempt.pending:
             return
-        async for connection in self._connections(attempt, route, spoken_to, until):
+        async for connection in self._connections(attempt, route, tls, spoken_to, until):
             if await self._transact(attempt, message, connection, slot, until):
                 spoken_to.add(connection.host)
             if not attempt.pending:
                 return
 
     async def _connections(
-        self, attempt: "_Attempt", route: Route, spoken_to: set[str], until: float
+        self, attempt: Attempt, route: Route, tls: Tls, spoken_to: set[str], until: float
     ) -> AsyncIterator[Connection]:
         """A fresh connection to one address after the other; hosts in `spoken_to` have had their say."""
         tried = 0
@@ -111,7 +131,7 @@ class SmtpTransport:
                 addresses = () if host in spoken_to else await self._in_time(self._routes.addresses(host), until)
             except NoRouteError as error:
                 attempt.fail(error.reply)
-                if error.reply is OUT_OF_TIME:
+                if error.reply is NO_TIME:
                     return
                 continue
             for address in addresses:
@@ -120,7 +140,7 @@ class SmtpTransport:
                 if tried == self._limits.addresses:
                     return
                 tried += 1
-                connection = await self._connect(attempt, host, address, until)
+                connection = await self._connect(attempt, host, address, tls, until)
                 if connection is not None:
                     yield connection
 
@@ -130,20 +150,24 @@ class SmtpTransport:
             async with asyncio.timeout_at(until - self._limits.least):
                 return await question
         except TimeoutError:
-            raise NoRouteError(OUT_OF_TIME) from None
+            raise NoRouteError(NO_TIME) from None
 
-    async def _connect(self, attempt: "_Attempt", host: str, address: str, until: float) -> Connection | None:
+    async def _connect(self, attempt: Attempt, host: str, address: str, tls: Tls, until: float) -> Connection | None:
         remote = f"{host}[{address}]"
-        for tls in (self._tls, None):
+        for way in (tls,) if tls.verified else (tls, None):
             if until - asyncio.get_running_loop().time() < self._limits.least:
-                attempt.fail(OUT_OF_TIME)
+                attempt.fail(NO_TIME)
                 return None
             try:
                 return await connect(
-                    host, address, self._port, name=self._host_name, limits=self._limits, tls=tls, until=until
+                    host, address, self._port, name=self._host_name, limits=self._limits, tls=way, until=until
                 )
-            except TlsFailedError:
-                continue  # RFC 3207 allows plaintext where no policy demands TLS; on a connection of its own
+            except TlsFailedError as error:
+                # RFC 3207 allows plaintext where no policy demands TLS, on a connection of its own. A policy that
+                # can't be met puts the mail off (RFC 8461 §5.1); it is looked at again before the next attempt.
+                if tls.verified:
+                    attempt.fail(Reply.ours(451, "4.7.5", f"{NOT_MET}: {error}"), remote)
+                continue
             except RefusedError as error:
                 attempt.fail(error.reply, remote)
             except BrokenError as error:
@@ -152,29 +176,41 @@ class SmtpTransport:
         return None
 
     async def _transact(
-        self, attempt: "_Attempt", message: Message, connection: Connection, slot: Slot, until: float
+        self, attempt: Attempt, message: Message, connection: Connection, slot: Slot, until: float
     ) -> bool:
-        """One transaction for all pending recipients; whether the remote had its say (or may have had)."""
-        if until - asyncio.get_running_loop().time() < self._limits.least:
-            attempt.fail(OUT_OF_TIME)
-            slot.keep(connection)
-            return True
+        """Transactions for all pending recipients; whether the remote had its say (or may have had).
+
+        It is one, unless the remote is so slow that time is up before all have been asked about, or takes no more of
+        them in one (RFC 5321 §4.5.3.1.10): then more follow for the rest.
+        """
         recipients = attempt.pending
-        exchange = protocol.transaction(connection.capabilities, message, recipients)
-        connection.transactions += 1
-        try:
-            result = await connection.run(exchange, until=until)
-        except BrokenError as error:
-            # After content was sent the answer is lost, not the message: no other host may get it now.
-            attempt.fail(_broken(error), connection.remote, connection.tls, over=error.phase is Phase.CONTENT)
-            return error.phase is not Phase.MAIL
-        for recipient, (reply, phase) in zip(recipients, result.answers, strict=True):
-            over = reply.ok or reply.permanent or phase is Phase.CONTENT
-            dsn = connection.capabilities.dsn
-            attempt.note(recipient, reply, connection.remote, connection.tls, over=over, dsn=dsn)
+        while True:
+            if until - asyncio.get_running_loop().time() < self._limits.least:
+                attempt.fail(NO_TIME)
+                slot.keep(connection)
+                return True
+            try:
+                result = await self._transaction(message, connection, recipients, until)
+            except BrokenError as error:
+                # After content was sent the answer is lost, not the message: no other host may get it now.
+                attempt.fail(_broken(error), connection.remote, connection.tls, over=error.phase is Phase.CONTENT)
+                return error.phase is not Phase.MAIL
+            rest = _note(attempt, connection, recipients, result)
+            if not rest or result.reset or not result.usable:
+                break
+            recipients = rest
         await self._release(connection, slot, usable=result.usable, reset=result.reset, until=until)
         closing = any(reply.code == protocol.CLOSING and phase is Phase.MAIL for reply, phase in result.answers)
         return not (closing and connection.transactions > 1)  # an old connection's 421 says nothing of a new one
+
+    async def _transaction(
+        self, message: Message, connection: Connection, recipients: tuple[str, ...], until: float
+    ) -> Result:
+        pace = Pace(asyncio.get_running_loop().time, until - self._limits.least)
+        connection.transactions += 1
+        return await connection.run(
+            protocol.transaction(connection.capabilities, message, recipients, pace), until=until
+        )
 
     async def _release(self, connection: Connection, slot: Slot, *, usable: bool, reset: bool, until: float) -> None:
         try:
@@ -186,48 +222,24 @@ class SmtpTransport:
         connection.close()
 
 
-class _Attempt:
-    """What is known of each recipient so far. pending: those that another host may still be tried for."""
-
-    def __init__(self, recipients: tuple[str, ...]) -> None:
-        self._recipients = recipients
-        self._known: dict[str, RecipientReply] = {}
-        self._heard: set[str] = set()
-        self.pending = recipients
-
-    def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool) -> None:
-        """The remote's answer for this recipient. over: for this attempt, too. dsn: it offers DSN."""
-        self._heard.add(recipient)
-        self._set(recipient, reply, remote, tls, over=over, dsn=dsn)
-
-    def fail(self, reply: Reply, remote: str = "", tls: str = "", *, over: bool = False) -> None:
-        """The host (or route) failed for all pending recipients. That says less than what a host answered for
-        one of them; and "never" of one host doesn't outweigh "later" of another."""
-        for recipient in self.pending:
-            known = self._known.get(recipient)
-            if over or (recipient not in self._heard and (known is None or known.permanent or not reply.permanent)):
-                self._set(recipient, reply, remote, tls, over=over)
-
-    def replies(self) -> tuple[RecipientReply, ...]:
-        return tuple(self._known[recipient] for recipient in self._recipients)
-
-    def _set(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool = False) -> None:
-        self._known[recipient] = RecipientReply(
-            recipient,
-            ok=reply.ok,
-            permanent=reply.permanent,
-            code=reply.code,
-            enhanced=reply.enhanced,
-            text=reply.text,
-            remote=remote,
-            tls=tls,
-            dsn=dsn,
-        )
-        if over:
-            self.pending = tuple(each for each in self.pending if each != recipient)
+def _note(attempt: Attempt, connection: Connection, recipients: tuple[str, ...], result: Result) -> tuple[str, ...]:
+    """The answers into `attempt`; returns those recipients that another transaction of the session is for."""
+    sent = any(phase is Phase.CONTENT for _, phase in result.answers)
+    rest = []
+    for recipient, (reply, phase) in zip(recipients, result.answers, strict=True):
+        if reply is NO_TIME or (sent and phase is Phase.RCPT and reply.code == TOO_MANY and reply.enhanced in ENOUGH):
+            rest.append(recipient)
+        if reply is not NO_TIME:
+            over = reply.ok or reply.permanent or phase is Phase.CONTENT
+            dsn = connection.capabilities.dsn
+            attempt.note(recipient, reply, connection.remote, connection.tls, over=over, dsn=dsn)
+    if rest:
+        attempt.fail(NO_TIME, connection.remote, connection.tls)
+    return tuple(rest)
 
 
 def _broken(error: BrokenError) -> Reply:
     """RFC 3463: X.4.1 no answer from host, X.4.2 bad connection."""
     status = "4.4.1" if error.phase in (Phase.CONNECT, Phase.GREETING) else "4.4.2"
-    return Reply.ours(451, status, str(error))
+    doubt = "; the server may have the message" if error.phase is Phase.CONTENT else ""
+    return Reply.ours(451, status, f"{error}{doubt}")
