@@ -39,6 +39,7 @@ from relay.ports import Account
 
 HOST: Final = "127.0.0.1"
 DEFAULT_STATE: Final = Path(".local/state.json")
+LOOPBACK: Final = "127.0.0.0/8"  # mail goes to the sink here, and to test servers beside it
 PHONE: Final = "+15550100"  # of accounts that are put into the table directly; nothing is sent to it
 CHECK_SECONDS: Final = 0.5
 
@@ -133,6 +134,7 @@ class System:
         overrides = {
             "DnsServers": dns,
             "SmtpPort": sink.rpartition(":")[2],
+            "ReachableNetworks": LOOPBACK,
             "ClockSpeed": f"{options.clock_speed:.15g}",
         }
         stack = self._running.stack = deploy(aws, template, overrides)
