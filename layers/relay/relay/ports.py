@@ -235,7 +235,8 @@ class Ledger(Protocol):
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
     """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
-    a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome."""
+    a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome. stage: the relay.failure_rules.Stage that decided,
+    "" if that isn't known."""
 
     recipient: str
     ok: bool
@@ -246,6 +247,7 @@ class RecipientReply:
     remote: str = ""
     tls: str = ""
     dsn: bool = False
+    stage: str = ""
 
 
 class Transport(Protocol):
