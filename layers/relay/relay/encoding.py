@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from relay.errors import PermanentError
+from relay.failure_rules import FailureClass
 from relay.outcome import Outcome, Report, State
 from relay.submission import NOTHING_PROVED, Content, Delivery, Dsn, Inline, Proved, Stored, Submission
 
@@ -75,8 +76,9 @@ def decode_report(body: str) -> Report:
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
     """As JSON types; also how the ledger keeps it."""
     fields = {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
-    if not outcome.dsn:
-        del fields["dsn"]
+    for name in ("dsn", "failure", "dead"):  # came later
+        if not fields[name]:
+            del fields[name]
     return fields
 
 
@@ -94,6 +96,8 @@ def decode_outcome(fields: dict[str, Any]) -> Outcome:
         tls=_text(fields.get("tls", "")),
         next_due=_time(fields.get("next_due", 0.0)),
         dsn=bool(fields.get("dsn", False)),
+        failure=FailureClass(fields["failure"]) if "failure" in fields else None,
+        dead=bool(fields.get("dead", False)),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final
 
+from relay.failure_rules import FailureClass
 from relay.submission import NOTHING_PROVED, Content, Dsn, Proved
 
 HELD: Final = "4.7.1"  # RFC 3463 X.7.1: put off, because the sender domain's records fail that were good before
@@ -36,6 +37,8 @@ class Outcome:
     characters, at most 1,000 octets of UTF-8. remote: "mx.example[192.0.2.1]", "" if none was reached.
     tls: "TLSv1.3" or "" for plaintext. next_due: time of the next attempt, 0.0 when final.
     dsn: the remote offered DSN: notices of success are its to send (RFC 3461 §5.2.1).
+    failure: the class of what is no success and was met by deliver (docs/failures.md). dead: the address does not
+    exist, by the word of its own server.
     """
 
     recipient: str
@@ -49,6 +52,8 @@ class Outcome:
     tls: str = ""
     next_due: float = 0.0
     dsn: bool = False
+    failure: FailureClass | None = None
+    dead: bool = False
 
 
 @dataclass(frozen=True, slots=True)

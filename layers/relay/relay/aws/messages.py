@@ -21,6 +21,7 @@ from relay.aws.items import (
     text_list,
 )
 from relay.errors import OutageError
+from relay.failure_rules import FailureClass
 from relay.outcome import Outcome, State
 from relay.ports import Row
 from relay.submission import Proved
@@ -94,9 +95,11 @@ def item_of(row: Row) -> Item:
     # Most messages have no warnings: the names of a verdict or two, and no attribute where there is nothing.
     receipts = {"receipts": text_list(row.proved.receipts)} if row.proved.receipts else {}
     warnings = {"warnings": text_list(row.proved.warnings)} if row.proved.warnings else {}
+    failure = {"failure": text(outcome.failure)} if outcome.failure else {}
     return {
         **receipts,
         **warnings,
+        **failure,
         "id": text(row.id),
         "recipient_attempt": text(sort_key(row)),
         "account": text(row.account),
@@ -131,6 +134,7 @@ def row_of(item: Item) -> Row:
         remote=get_text(item, "remote"),
         tls=get_text(item, "tls"),
         next_due=get_number(item, "next_due"),
+        failure=FailureClass(get_text(item, "failure")) if "failure" in item else None,
     )
     return Row(
         id=get_text(item, "id"),
