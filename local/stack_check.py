@@ -148,7 +148,9 @@ def _sub(stack: Stack, text: str) -> str | Anything:
 
 
 def _ref(stack: Stack, name: str) -> str | Anything:
-    return stack.parameters.get(name) or stack.resources.get(name) or Anything()
+    if name in stack.parameters:  # whose value may be empty
+        return stack.parameters[name]
+    return stack.resources.get(name) or Anything()
 
 
 # --- how each type is looked up: physical id -> its properties, named as in the template ------------

@@ -176,13 +176,14 @@ def test_an_endpoint_that_is_away(folder: Path) -> None:
 
 # --- comparing ---
 
-STACK = Stack("s", {"Queue": "https://sqs/1/the-queue", "Table": "the-table"}, {"Resources": {}}, {"Size": "7"})
+STACK = Stack("s", {"Queue": "https://sqs/1/the-queue", "Table": "the-table"}, {"Resources": {}}, {"Size": "7", "None": ""})
 
 
 @pytest.mark.parametrize(
     ("value", "resolved"),
     [
         ({"Ref": "Size"}, "7"),
+        ({"Ref": "None"}, ""),
         ({"Ref": "Table"}, "the-table"),
         ({"Fn::GetAtt": ["Queue", "Arn"]}, Ending("the-queue")),
         ({"Fn::Sub": "/a/${Table}/${Size}"}, "/a/the-table/7"),
