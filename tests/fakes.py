@@ -12,6 +12,7 @@ from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
 from relay.ports import (
     Account,
+    Checked,
     Claim,
     Claimed,
     DeadLetter,
@@ -21,6 +22,7 @@ from relay.ports import (
     LedgerEntry,
     Row,
     Superseded,
+    Suppression,
     Turn,
 )
 from relay.proof.receipt import Known
@@ -351,3 +353,48 @@ class FakeReceipts(Failing):
         if known and known.verdict.name == name:
             return known.verdict
         return self.superseded.get((domain, account, name))
+
+
+class FakeSuppressions(Failing):
+    """ports.Suppressions; `items` by (account, address), `cancelled`: ids; `checked`: how often `check` was called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[tuple[str, str], Suppression] = {}
+        self.cancelled: set[str] = set()
+        self.checked = 0
+
+    async def check(self, id: str, account: str, addresses: Sequence[str]) -> Checked:
+        self.checked += 1
+        self._maybe_fail()
+        known = {each: self.items[account, each] for each in addresses if (account, each) in self.items}
+        return Checked(id in self.cancelled, known)
+
+    async def put(self, suppression: Suppression, before: Suppression | None) -> Suppression | None:
+        self._maybe_fail()
+        key = suppression.account, suppression.address
+        there = self.items.get(key)
+        if there is not None and there != suppression and there != before:
+            return there
+        self.items[key] = suppression
+        return None
+
+    async def set(self, suppression: Suppression) -> None:
+        self._maybe_fail()
+        self.items[suppression.account, suppression.address] = suppression
+
+    async def remove(self, account: str, address: str, *, ended: float | None = None) -> bool:
+        self._maybe_fail()
+        there = self.items.get((account, address))
+        if there is None or (ended is not None and there.until > ended):
+            return False
+        del self.items[account, address]
+        return True
+
+    async def all(self, account: str | None = None) -> tuple[Suppression, ...]:
+        self._maybe_fail()
+        return tuple(self.items[key] for key in sorted(self.items) if account is None or key[0] == account)
+
+    async def cancel(self, id: str, *, now: float) -> None:
+        self._maybe_fail()
+        self.cancelled.add(id)

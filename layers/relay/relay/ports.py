@@ -229,6 +229,61 @@ class Ledger(Protocol):
         ...
 
 
+# --- what is not to be sent --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """An address that gets no mail of an account. account, address: in lower case. since, until: epoch seconds.
+    reason: words. id: of the message that found it dead, "" if an operator added it."""
+
+    account: str
+    address: str
+    since: float
+    until: float
+    reason: str
+    id: str = ""
+
+    @property
+    def by_hand(self) -> bool:
+        return not self.id
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """cancelled: the whole message is. known: by address, also such as is not in force any more."""
+
+    cancelled: bool = False
+    known: Mapping[str, Suppression] = field(default_factory=dict)
+
+
+class Suppressions(Protocol):
+    async def check(self, id: str, account: str, addresses: Sequence[str]) -> Checked:
+        """All that stops mail of message `id` to `addresses` (lower case, 100 at most). What was written a moment
+        ago may be missing."""
+        ...
+
+    async def put(self, suppression: Suppression, before: Suppression | None) -> Suppression | None:
+        """Write it if the item is still `before` (None: if there is none); else what there is instead. None: done."""
+        ...
+
+    async def set(self, suppression: Suppression) -> None:
+        """Write it, whatever there is."""
+        ...
+
+    async def remove(self, account: str, address: str, *, ended: float | None = None) -> bool:
+        """Whether it was there. ended: only if it ended by then (epoch seconds)."""
+        ...
+
+    async def all(self, account: str | None = None) -> tuple[Suppression, ...]:
+        """By account and address, also such as is not in force any more. account: of this one only."""
+        ...
+
+    async def cancel(self, id: str, *, now: float) -> None:
+        """From now on `check` finds message `id` cancelled, as long as anything of it can be on a queue."""
+        ...
+
+
 # --- sending -----------------------------------------------------------------------------------
 
 
