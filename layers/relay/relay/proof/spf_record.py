@@ -69,6 +69,8 @@ _ANY_MACRO: Final = _EXPAND.format(letters="slodiphcrtv")
 _DOMAIN_SPEC: Final = re.compile(rf"(?:{_MACRO}|{_LITERAL})*(?:\.{_TOPLABEL}\.?|{_MACRO})", re.IGNORECASE)
 _MACRO_STRING: Final = re.compile(rf"(?:{_ANY_MACRO}|{_LITERAL})*", re.IGNORECASE)
 
+EXPLANATION: Final = re.compile(rf"(?:{_ANY_MACRO}|[ -$&-~])*", re.IGNORECASE)  # explain-string
+
 _MODIFIER: Final = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 _DIRECTIVE: Final = re.compile(r"([+?~-]?)([a-z0-9]+)(?:([:/])(.*))?", re.IGNORECASE)
 _DUAL_CIDR: Final = re.compile(r"(.*?)(?:/(0|[1-9][0-9]?))?(?://(0|[1-9][0-9]{0,2}))?")
