@@ -3,10 +3,12 @@ import random
 
 import pytest
 
+from relay.dns import DnspythonResolver
 from relay.errors import PermanentError, TemporaryError
 from relay.ports import MxAnswer
 from relay.smtp.mx import NoRouteError, Route, Routes
 from relay.smtp.reach import Reach
+from tests.dnsserver import TestDnsServer
 from tests.unit.smtp.zone import Zone
 
 AWAY = TemporaryError("no answer")
@@ -69,13 +71,42 @@ def test_no_route(zone: Zone, expected: tuple[int, str]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("records", "hosts"),
+    [
+        (((10, "x"), (20, "relay.example"), (20, "y"), (30, "z")), ("x",)),
+        (((10, "x"), (10, "relay.example")), None),
+        (((10, "relay.example"), (20, "x")), None),
+        (((10, "relay.example"),), None),
+    ],
+    ids=["a better one", "as good as another", "the best", "alone"],
+)
+def test_ourselves_and_who_is_liked_less_are_left_out(
+    records: tuple[tuple[int, str], ...], hosts: tuple[str, ...] | None
+) -> None:
+    zone = Zone({"b.example": records})
+    if hosts:
+        assert find(zone).hosts(random.Random(1)) == hosts
+        return
+    with pytest.raises(NoRouteError) as error:
+        find(zone)
+    assert status(error) == (550, "5.4.6")
+
+
+def test_some_of_the_hosts() -> None:
+    route = find(Zone({"b.example": ((10, "x"), (10, "y"), (20, "z"))})).only(lambda host: host != "y")
+    assert (route.hosts(random.Random(1)), route.site) == (("x", "z"), ("x", "z"))
+
+
+@pytest.mark.parametrize(
     ("a", "aaaa", "expected"),
     [
         (("9.9.9.1", "9.9.9.2"), ("2620:fe::1",), ("9.9.9.1", "9.9.9.2", "2620:fe::1")),
         ((), ("2620:fe::1",), ("2620:fe::1",)),
         (("9.9.9.1",), AWAY, ("9.9.9.1",)),
+        (("10.0.0.1", "9.9.9.1", "127.0.0.1"), ("::1", "2620:fe::1", "::ffff:10.0.0.1"), ("9.9.9.1", "2620:fe::1")),
+        (("9.9.9.99", "9.9.9.1"), (), ("9.9.9.1",)),
     ],
-    ids=["both, IPv4 first", "IPv6 alone", "one of two away"],
+    ids=["both, IPv4 first", "IPv6 alone", "one of two away", "inside ones are left out", "our own is left out"],
 )
 def test_addresses(a: tuple[str, ...], aaaa: tuple[str, ...] | TemporaryError, expected: tuple[str, ...]) -> None:
     assert addresses(Zone(a_records={"mx.b.example": a}, aaaa_records={"mx.b.example": aaaa})) == expected
@@ -87,12 +118,65 @@ def test_addresses(a: tuple[str, ...], aaaa: tuple[str, ...] | TemporaryError, e
         (Zone(), (550, "5.4.4")),
         (Zone(a_records={"mx.b.example": AWAY}), (451, "4.4.3")),
         (Zone(a_records={"mx.b.example": PermanentError("no name")}), (550, "5.4.4")),
+        (Zone(a_records={"mx.b.example": ("169.254.169.254",)}), (550, "5.4.4")),
+        (Zone(a_records={"mx.b.example": ("9.9.9.99",)}), (550, "5.4.4")),
+        (Zone(a_records={"mx.b.example": ("10.0.0.1",)}, aaaa_records={"mx.b.example": AWAY}), (451, "4.4.3")),
     ],
+    ids=["none", "DNS away", "no DNS name", "inside alone", "our own alone", "inside, and DNS away"],
 )
 def test_no_address(zone: Zone, expected: tuple[int, str]) -> None:
     with pytest.raises(NoRouteError) as error:
         addresses(zone)
     assert status(error) == expected
+
+
+# Over the wire: names that are other names, and none.
+ZONE = """
+alias.example. CNAME b.example.
+b.example. MX 10 mx.b.example.
+b.example. MX 20 mx-alias.b.example.
+mx.b.example. A 9.9.9.1
+mx-alias.b.example. CNAME mx.b.example.
+loop.example. CNAME pool.example.
+pool.example. CNAME loop.example.
+literal.example. MX 10 9.9.9.1.
+null.example. MX 0 .
+text.example. TXT "x"
+host.example. AAAA 2620:fe::1
+"""
+
+
+@pytest.mark.parametrize(
+    ("domain", "expected"),
+    [
+        ("b.example", ["9.9.9.1", "9.9.9.1"]),
+        ("alias.example", ["9.9.9.1", "9.9.9.1"]),
+        ("host.example", ["2620:fe::1"]),
+        ("loop.example", (451, "4.4.3")),
+        ("literal.example", (550, "5.4.4")),
+        ("null.example", (556, "5.1.10")),
+        ("text.example", (550, "5.4.4")),
+        ("nowhere.example", (550, "5.1.2")),
+        ("away.example", (451, "4.4.3")),
+        ("a" * 64 + ".example", (550, "5.1.2")),
+        ("ü.example", (550, "5.1.2")),
+    ],
+)
+def test_over_the_wire(domain: str, expected: list[str] | tuple[int, str]) -> None:
+    """An alias is followed for the domain and, as everybody does in spite of RFC 5321 §5.1, for an MX host; an
+    address in place of an MX host's name is no host."""
+
+    async def scenario(address: str) -> list[str] | tuple[int, str]:
+        routes = Routes(DnspythonResolver((address,)), "relay.example", Reach())
+        try:
+            route = await routes.find(domain)
+            return [each for host in route.hosts(random.Random(1)) for each in await routes.addresses(host)]
+        except NoRouteError as error:
+            return error.reply.code, error.reply.enhanced
+
+    with TestDnsServer(ZONE) as server:
+        server.servfail.add("away.example")
+        assert asyncio.run(scenario(server.address)) == expected
 
 
 def test_answers_are_remembered_for_their_ttl_and_asked_for_once_at_a_time() -> None:
