@@ -8,30 +8,28 @@ Terms are taken in order, as a receiver takes them: what stands behind `all` is 
 before the include costs lookups.
 """
 
-import re
 from dataclasses import dataclass
 from enum import Enum
-from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Final
 
 from relay.address import AddressError, parse_domain
 from relay.errors import TemporaryError
-from relay.ports import AddressAnswer, DnsStatus, Resolver
+from relay.ports import Resolver
 from relay.proof.lookup import Lookup
-from relay.proof.spf_macro import depends_on_sender, dotted, expand, letters, target_name, validated_name
+from relay.proof.spf_macro import MAX_NAME, dotted, expand, host_name, is_domain, is_name, letters, target_name
 from relay.proof.spf_record import EXPLANATION, Directive, Mechanism, Record, SpfPermError, parse_record, select, shown
-from relay.proof.spf_walk import Decided, Walk
+from relay.proof.spf_walk import MAX_HOSTS, Decided, Walk
 from relay.proof.spf_walk import Result as Result
 
-MAX_HOSTS: Final = 10  # §4.6.4: of one MX answer; of one PTR answer that are looked at
-_LABEL: Final = re.compile(r"[^.]{1,63}")
+LONGEST: Final = 1024  # characters of a sender or HELO name; valid ones are shorter (RFC 5321 §4.5.3.1)
 
 
 @dataclass(frozen=True, slots=True)
 class SpfResult:
     """why: the end of "its SPF record ...". explanation: of a fail, in the domain's own words (§6.2), "" if it has
-    none. term: the directive that decided, "" if none did. record: as found at the domain. per_sender: another
-    sender of the domain may get another result."""
+    none. term: the directive that decided, as written, "" if none did. record: as found at the domain. per_sender:
+    another sender or HELO name may get another result; another explanation alone doesn't count."""
 
     result: Result
     why: str = ""
@@ -75,13 +73,12 @@ async def check_host(
     sender: the MAIL FROM address, "" for the null reverse-path. helo: the client's name. receiver, now (epoch
     seconds): for the macros r and t, which only an explanation has. ValueError for an `ip` that is none.
     """
-    address = ip_address(ip) if isinstance(ip, str) else ip
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    address = _client(ip)
     name = _domain(domain)
     if name is None:
         return SpfResult(Result.NONE, "is not looked for: the domain is no name in DNS")
     lookup = resolver if isinstance(resolver, Lookup) else Lookup(resolver)
-    walk = _ByAddress(lookup, mapped or address, sender or f"postmaster@{helo}", helo, receiver, now)
+    walk = _ByAddress(lookup, address, name, sender, helo, receiver, now)
     text = b""
     try:
         found = select(await lookup.txt(name))
@@ -91,11 +88,12 @@ async def check_host(
         decided = await walk.evaluate(name, parse_record(text))
         term = str(decided.directive) if decided.directive else ""
         explanation = await walk.explain(decided) if decided.result is Result.FAIL else ""
-        return SpfResult(decided.result, _why(decided), explanation, term, text, walk.per_sender)
+        return SpfResult(decided.result, _why(decided, name), explanation, term, text, walk.per_sender)
     except SpfPermError as error:
         return SpfResult(Result.PERMERROR, f"is invalid: {error.safe}", record=text, per_sender=walk.per_sender)
     except TemporaryError as error:
-        return SpfResult(Result.TEMPERROR, f"cannot be read: {error.safe}", record=text, per_sender=walk.per_sender)
+        why = f"cannot be read: {shown(error.safe, 300)}"
+        return SpfResult(Result.TEMPERROR, why, record=text, per_sender=walk.per_sender)
 
 
 async def reaches(domain: str, relay_domain: str, resolver: Resolver) -> SpfReach:
@@ -123,26 +121,37 @@ def with_include(record: bytes, relay_domain: str) -> str:
     return " ".join(["v=spf1", include, *others])
 
 
+def _client(ip: str | IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """An IPv4-mapped address as the IPv4 one that it is (§5); without an IPv6 zone."""
+    address = ip_address(ip)
+    if isinstance(address, IPv4Address):
+        return address
+    return address.ipv4_mapped or IPv6Address(int(address))
+
+
 def _domain(text: str) -> str | None:
     """What can be asked about, lower case; None for what is malformed or of a single label (§4.3)."""
-    name = text.lower().removesuffix(".")
-    if not name.isascii():
+    if len(text) > MAX_NAME + 1:
+        return None
+    if not text.isascii():
         try:
-            name = parse_domain(name)
+            return parse_domain(text)
         except AddressError:
             return None
-    parts = name.split(".")
-    return name if len(parts) > 1 and all(map(_LABEL.fullmatch, parts)) and len(name) <= 253 else None
+    name = text.lower().removesuffix(".")
+    return name if is_domain(name) else None
 
 
-def _why(decided: Decided) -> str:
+def _why(decided: Decided, domain: str) -> str:
+    """domain: where the evaluation began."""
     match decided.directive:
         case None:
-            return "has nothing that matches it"
+            what = "has no match"
         case Directive(mechanism=Mechanism.ALL):
-            return f'has nothing that matches it before "{decided.directive}"'
+            what = f'has no match before "{decided.directive}"'
         case directive:
-            return f'has "{shown(str(directive))}", which matches it'
+            what = f'has "{shown(str(directive))}", which matches'
+    return what if decided.domain == domain else f"redirects to {shown(decided.domain)}, which {what}"
 
 
 class _ByInclude(Walk):
@@ -166,17 +175,19 @@ class _ByInclude(Walk):
         if "%" in spec:
             self._note(f'has "{shown(spec)}", which depends on the sender')
             return None
-        return spec.removesuffix(".")
+        return target_name(spec, {})
 
     def arrived(self, target: str) -> Decided | None:
         return Decided(Result.PASS, None, Record(), target) if target == self.relay_domain else None
 
     async def matches(self, directive: Directive, domain: str) -> bool:
         """`a` and `mx` don't match us, but where they lead nowhere they use up the void lookups."""
-        name = directive.domain or domain
-        if directive.mechanism in (Mechanism.A, Mechanism.MX) and "%" not in name:
-            ask = self.lookup.a if directive.mechanism is Mechanism.A else self.lookup.mx
-            self.count_void(void=(await ask(name)).status is not DnsStatus.OK)
+        if "%" not in directive.domain:
+            name = target_name(directive.domain, {}) or domain
+            if directive.mechanism is Mechanism.A:
+                await self.addresses(self.lookup.a, name)
+            elif directive.mechanism is Mechanism.MX:
+                await self.mail_hosts(directive, name)
         return False
 
     def _note(self, obstacle: str) -> None:
@@ -184,22 +195,32 @@ class _ByInclude(Walk):
 
 
 class _ByAddress(Walk):
-    """The sender is at `ip`. sender: never empty."""
+    """The client is at `ip`. domain: the one in question."""
 
     def __init__(
-        self, lookup: Lookup, ip: IPv4Address | IPv6Address, sender: str, helo: str, receiver: str, now: float
+        self,
+        lookup: Lookup,
+        ip: IPv4Address | IPv6Address,
+        domain: str,
+        sender: str,
+        helo: str,
+        receiver: str,
+        now: float,
     ) -> None:
         super().__init__(lookup)
-        local, _, of = sender.rpartition("@")
+        helo = helo[-LONGEST:]
+        local, _, origin = sender[-LONGEST:].rpartition("@")
+        local, origin = local or "postmaster", origin if sender else helo  # §4.3, §2.4
         self.per_sender = False
+        # The letters that are others for another sender of the domain, or under another HELO name
+        self._telling = frozenset("slh" if origin.lower() == domain else "sloh")
         self._ip = ip
         self._ask = lookup.a if ip.version == 4 else lookup.aaaa
-        self._names: list[str] | None = None  # validated, once they were needed
-        local = local or "postmaster"  # §4.3
+        self._names: tuple[str, ...] | None = None  # that the client's address points to, once they were needed
         self._values = {
-            "s": f"{local}@{of}",
+            "s": f"{local}@{origin}",
             "l": local,
-            "o": of,
+            "o": origin,
             "i": dotted(ip),
             "v": "in-addr" if ip.version == 4 else "ip6",
             "h": helo,
@@ -214,33 +235,41 @@ class _ByAddress(Walk):
         name = await self.target(directive.domain, domain) if directive.domain else domain
         match directive.mechanism:
             case Mechanism.A:
-                return self._covers(await self._addresses(name, counted=True), directive)
+                return self._covers(await self.addresses(self._ask, name), directive)
             case Mechanism.MX:
-                return await self._matches_mx(name, directive)
+                for host in await self.mail_hosts(directive, name):
+                    if is_name(host) and self._covers((await self._ask(host)).addresses, directive):
+                        return True
+                return False
             case Mechanism.EXISTS:  # §5.7: type A, whatever the client's address is
-                answer = await self.lookup.a(name)
-                self.count_void(void=not answer.addresses)
-                return bool(answer.addresses)
-            case _:  # ptr, §5.5
-                wanted = name.lower()
-                return any(each == wanted or each.endswith(f".{wanted}") for each in await self._validated())
+                return bool(await self.addresses(self.lookup.a, name))
+            case _:
+                return await self._matches_ptr(name.lower())
 
     async def target(self, spec: str, domain: str) -> str:
-        self.per_sender = self.per_sender or depends_on_sender(spec)
+        if "%" not in spec:
+            return target_name(spec, {})
+        found = letters(spec)
+        self.per_sender = self.per_sender or not found.isdisjoint(self._telling)
+        if "p" in found and self._names is None:
+            self.count()  # §4.6.4: of %{p} too; not in an explanation
         return target_name(spec, await self._expansions(spec, domain))
 
     async def explain(self, decided: Decided) -> str:
         """§6.2: what the domain says to those it fails; "" for whatever is wrong with that."""
-        record, domain = decided.record, decided.domain
-        if not record.exp:
+        spec, domain = decided.record.exp, decided.domain
+        if not spec:
             return ""
         try:
-            name = target_name(record.exp, await self._expansions(record.exp, domain))
-            texts = (await self.lookup.txt(name)).records
+            name = target_name(spec, await self._expansions(spec, domain))
+            texts = (await self.lookup.txt(name)).records if is_name(name) else ()
             text = texts[0].decode("ascii") if len(texts) == 1 else ""
-            return expand(text, await self._expansions(text, domain)) if EXPLANATION.fullmatch(text) else ""
+            if not EXPLANATION.fullmatch(text):
+                return ""
+            explanation = expand(text, await self._expansions(text, domain))
         except (TemporaryError, UnicodeDecodeError):
             return ""
+        return explanation if explanation.isascii() and explanation.isprintable() else ""
 
     async def _expansions(self, text: str, domain: str) -> dict[str, str]:
         """What its macros stand for, in the record of `domain`; only %{p} costs lookups."""
@@ -248,44 +277,49 @@ class _ByAddress(Walk):
             return {}
         values = {**self._values, "d": domain}
         if "p" in letters(text):
-            values["p"] = validated_name(await self._validated(), domain)
+            values["p"] = await self._validated_name(domain)
         return values
 
-    async def _addresses(self, name: str, *, counted: bool = False) -> list[IPv4Address | IPv6Address]:
-        """Of our kind. counted: to find none is a void lookup."""
-        answer: AddressAnswer = await self._ask(name)
-        if counted:
-            self.count_void(void=not answer.addresses)
-        return [ip_address(each) for each in answer.addresses]
+    def _covers(self, addresses: tuple[str, ...], directive: Directive) -> bool:
+        """§5.3: whether as many leading bits as the directive says are the same."""
+        width = self._ip.max_prefixlen
+        free = width - (directive.cidr4 if width == 32 else directive.cidr6)
+        wanted = int(self._ip) >> free
+        return any(int(ip_address(each)) >> free == wanted for each in addresses)
 
-    def _covers(self, addresses: list[IPv4Address | IPv6Address], directive: Directive) -> bool:
-        """§5.3: as many leading bits as the directive says are the same."""
-        cidr = directive.cidr4 if self._ip.version == 4 else directive.cidr6
-        return any(self._ip in ip_network(f"{each}/{cidr}", strict=False) for each in addresses)
-
-    async def _matches_mx(self, name: str, directive: Directive) -> bool:
-        answer = await self.lookup.mx(name)
-        self.count_void(void=not answer.records)
-        hosts = [host for _, host in sorted(answer.records) if host]  # not the null MX (RFC 7505)
-        if len(hosts) > MAX_HOSTS:
-            raise SpfPermError(f'"{shown(str(directive))}" has more than {MAX_HOSTS} hosts')
-        for host in hosts:
-            if self._covers(await self._addresses(host), directive):
+    async def _matches_ptr(self, target: str) -> bool:
+        """§5.5. Where DNS doesn't answer it doesn't match."""
+        try:
+            names = await self._pointers()
+        except TemporaryError:
+            return False
+        self.count_void(void=not names)
+        for name in names:
+            if (name == target or name.endswith(f".{target}")) and await self._validates(name):
                 return True
         return False
 
-    async def _validated(self) -> list[str]:
-        """The client's names that lead back to its address (§5.5); where DNS doesn't answer there is none."""
+    async def _validated_name(self, domain: str) -> str:
+        """%{p} (§7.3): of the validated names `domain` itself, else one below it, else any, else "unknown"."""
+        try:
+            names = await self._pointers()
+        except TemporaryError:
+            return "unknown"
+        for name in sorted(names, key=lambda each: (each != domain, not each.endswith(f".{domain}"))):
+            if await self._validates(name):
+                return name
+        return "unknown"
+
+    async def _pointers(self) -> tuple[str, ...]:
         if self._names is None:
-            self._names = []
-            try:
-                answer = await self.lookup.ptr(self._ip.reverse_pointer)
-            except TemporaryError:
-                return self._names
-            for name in answer.names[:MAX_HOSTS]:
-                try:
-                    if self._ip in await self._addresses(name):
-                        self._names.append(name)
-                except TemporaryError:
-                    continue
+            answer = await self.lookup.ptr(self._ip.reverse_pointer)
+            self._names = tuple(map(host_name, answer.names[:MAX_HOSTS]))
         return self._names
+
+    async def _validates(self, name: str) -> bool:
+        """Whether it leads back to the client's address; one that DNS doesn't answer about is passed over (§5.5)."""
+        try:
+            addresses = (await self._ask(name)).addresses if is_name(name) else ()
+        except TemporaryError:
+            return False
+        return any(ip_address(each) == self._ip for each in addresses)

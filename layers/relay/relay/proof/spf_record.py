@@ -1,7 +1,7 @@
 """SPF records: the grammar of RFC 7208 §12, pure. `relay.proof.spf` evaluates what is parsed here."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Final
@@ -37,7 +37,7 @@ class SpfPermError(PermanentError):
 @dataclass(frozen=True, slots=True)
 class Directive:
     """domain: the domain-spec as written, macros and all; "" where there is none. network: of ip4 and ip6.
-    cidr4, cidr6: prefix lengths of a and mx."""
+    cidr4, cidr6: prefix lengths of a and mx. text: the whole as written."""
 
     qualifier: Qualifier
     mechanism: Mechanism
@@ -45,11 +45,10 @@ class Directive:
     network: IPv4Network | IPv6Network | None = None
     cidr4: int = 32
     cidr6: int = 128
+    text: str = field(default="", compare=False)
 
     def __str__(self) -> str:
-        sign = "" if self.qualifier is Qualifier.PASS else self.qualifier.value
-        value = self.domain or (str(self.network) if self.network else "")
-        return f"{sign}{self.mechanism}{':' if value else ''}{value}"
+        return self.text
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,9 @@ class Record:
     exp: str = ""
 
 
+_QUALIFIERS: Final = {"": Qualifier.PASS, **{each.value: each for each in Qualifier}}
+_MECHANISMS: Final = {each.value: each for each in Mechanism}
+
 _EXPAND: Final = r"%(?:\{{[{letters}](?:0*[1-9][0-9]*)?r?[.\-+,/_=]*\}}|[%_-])"  # §7.1, and §7.3: digits aren't 0
 _LITERAL: Final = r"[!-$&-~]"
 _TOPLABEL: Final = r"(?:[0-9]*[a-z][a-z0-9]*|[a-z0-9]+-[a-z0-9-]*[a-z0-9])"
@@ -69,7 +71,7 @@ _ANY_MACRO: Final = _EXPAND.format(letters="slodiphcrtv")
 _DOMAIN_SPEC: Final = re.compile(rf"(?:{_MACRO}|{_LITERAL})*(?:\.{_TOPLABEL}\.?|{_MACRO})", re.IGNORECASE)
 _MACRO_STRING: Final = re.compile(rf"(?:{_ANY_MACRO}|{_LITERAL})*", re.IGNORECASE)
 
-EXPLANATION: Final = re.compile(rf"(?:{_ANY_MACRO}|[ -$&-~])*", re.IGNORECASE)  # explain-string
+EXPLANATION: Final = re.compile(rf"(?:{_ANY_MACRO}|{_LITERAL}| )*", re.IGNORECASE)  # explain-string
 
 _MODIFIER: Final = re.compile(r"([a-z][a-z0-9_.-]*)=(.*)", re.IGNORECASE)
 _DIRECTIVE: Final = re.compile(r"([+?~-]?)([a-z0-9]+)(?:([:/])(.*))?", re.IGNORECASE)
@@ -118,20 +120,19 @@ def _directive(term: str) -> Directive:
     match = _DIRECTIVE.fullmatch(term)
     if not match:
         raise _syntax(term)
-    sign, name, delimiter, value = match[1], match[2].lower(), match[3] or "", match[4] or ""
-    try:
-        qualifier, mechanism = Qualifier(sign or "+"), Mechanism(name)
-    except ValueError:
-        raise SpfPermError(f'"{shown(term)}" is no mechanism of SPF') from None
+    qualifier, mechanism = _QUALIFIERS[match[1]], _MECHANISMS.get(match[2].lower())
+    delimiter, value = match[3] or "", match[4] or ""
     match mechanism, delimiter:
+        case None, _:
+            raise SpfPermError(f'"{shown(term)}" is no mechanism of SPF')
         case Mechanism.ALL, "":
-            return Directive(qualifier, mechanism)
+            return Directive(qualifier, mechanism, text=term)
         case ((Mechanism.IP4 | Mechanism.IP6), ":"):
-            return Directive(qualifier, mechanism, network=_network(term, mechanism, value))
+            return Directive(qualifier, mechanism, network=_network(term, mechanism, value), text=term)
         case ((Mechanism.INCLUDE | Mechanism.EXISTS), ":"):
-            return Directive(qualifier, mechanism, _domain_spec(term, value))
+            return Directive(qualifier, mechanism, _domain_spec(term, value), text=term)
         case Mechanism.PTR, ("" | ":"):
-            return Directive(qualifier, mechanism, _domain_spec(term, value) if delimiter else "")
+            return Directive(qualifier, mechanism, _domain_spec(term, value) if delimiter else "", text=term)
         case ((Mechanism.A | Mechanism.MX), _):
             return _addresses(term, qualifier, mechanism, delimiter, value)
     raise _syntax(term)
@@ -146,7 +147,7 @@ def _addresses(term: str, qualifier: Qualifier, mechanism: Mechanism, delimiter:
     if cidr4 > 32 or cidr6 > 128:
         raise _syntax(term)
     domain = _domain_spec(term, match[1]) if delimiter == ":" else ""
-    return Directive(qualifier, mechanism, domain, cidr4=cidr4, cidr6=cidr6)
+    return Directive(qualifier, mechanism, domain, cidr4=cidr4, cidr6=cidr6, text=term)
 
 
 def _network(term: str, mechanism: Mechanism, value: str) -> IPv4Network | IPv6Network:

@@ -3,16 +3,20 @@
 What makes a mechanism match is for those who ask (`relay.proof.spf`).
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from relay.ports import AddressAnswer, TxtAnswer
 from relay.proof.lookup import Lookup
+from relay.proof.spf_macro import host_name, is_domain, is_name
 from relay.proof.spf_record import Directive, Mechanism, Qualifier, Record, SpfPermError, parse_record, select, shown
 
 MAX_LOOKUPS: Final = 10  # §4.6.4
 MAX_VOIDS: Final = 2  # §4.6.4
-_COSTLY: Final = (Mechanism.INCLUDE, Mechanism.A, Mechanism.MX, Mechanism.PTR, Mechanism.EXISTS)
+MAX_HOSTS: Final = 10  # §4.6.4: of one MX answer; of one PTR answer that are looked at
+_COSTLY: Final = frozenset({Mechanism.INCLUDE, Mechanism.A, Mechanism.MX, Mechanism.PTR, Mechanism.EXISTS})
 
 
 class Result(StrEnum):
@@ -46,40 +50,33 @@ class Decided:
 
 
 class Walk:
-    """One evaluation; what matches is for those below."""
+    """One evaluation; what matches is for those below. Domains are in lower case, without the last dot."""
 
     def __init__(self, lookup: Lookup) -> None:
         self.lookup = lookup
-        self.lookups = 0
-        self.voids = 0
-        self.path: list[str] = []
+        self._lookups = 0
+        self._voids = 0
+        self._path: list[str] = []
 
     async def evaluate(self, domain: str, record: Record) -> Decided:
         """§4.6.2: the first directive that matches decides; then redirect (§6.1); then it is neutral (§4.7)."""
-        self.path.append(domain)
+        self._path.append(domain)
         try:
             for directive in record.directives:
                 if directive.mechanism in _COSTLY:
-                    self._count()
+                    self.count()
                 if directive.mechanism is Mechanism.ALL or await self._matches(directive, domain):
                     return Decided(self.result(directive), directive, record, domain)
             if record.redirect:
-                self._count()
-                decided = await self._follow(f"redirect={record.redirect}", record.redirect, domain)
-                if decided:
+                self.count()
+                if decided := await self._follow(f"redirect={record.redirect}", record.redirect, domain):
                     return decided
             return Decided(Result.NEUTRAL, None, record, domain)
         finally:
-            self.path.pop()
+            self._path.pop()
 
     def result(self, directive: Directive) -> Result:
         return _RESULTS[directive.qualifier]
-
-    async def _matches(self, directive: Directive, domain: str) -> bool:
-        if directive.mechanism is not Mechanism.INCLUDE:
-            return await self.matches(directive, domain)
-        decided = await self._follow(f"include:{directive.domain}", directive.domain, domain)
-        return decided is not None and decided.result is Result.PASS  # §5.2
 
     async def matches(self, directive: Directive, domain: str) -> bool:
         """Of every mechanism but all and include."""
@@ -93,6 +90,42 @@ class Walk:
         """Whether the evaluation ends at this name."""
         return None
 
+    async def addresses(self, ask: Callable[[str], Awaitable[AddressAnswer]], name: str) -> tuple[str, ...]:
+        """What a term itself asks for: to find none is a void lookup. A name that DNS can't hold has none (§4.8)."""
+        if not is_name(name):
+            return ()
+        answer = await ask(name)
+        self.count_void(void=not answer.addresses)
+        return answer.addresses
+
+    async def mail_hosts(self, directive: Directive, name: str) -> list[str]:
+        """Of an mx term, the most preferred first. To ask for the addresses of more than ten is an error (§4.6.4),
+        whichever of them would match: equally preferred ones come in any order."""
+        if not is_name(name):
+            return []
+        answer = await self.lookup.mx(name)
+        self.count_void(void=not answer.records)
+        if len(answer.records) > MAX_HOSTS:
+            raise SpfPermError(f'"{shown(str(directive))}" has more than {MAX_HOSTS} hosts')
+        return [host_name(host) for _, host in sorted(answer.records) if host]  # not the null MX (RFC 7505)
+
+    def count(self) -> None:
+        self._lookups += 1
+        if self._lookups > MAX_LOOKUPS:
+            raise SpfPermError(f"it takes more than {MAX_LOOKUPS} DNS lookups")
+
+    def count_void(self, *, void: bool) -> None:
+        """One for a term: the RFC counts terms, not queries."""
+        self._voids += void
+        if self._voids > MAX_VOIDS:
+            raise SpfPermError(f"more than {MAX_VOIDS} of its DNS lookups find nothing")
+
+    async def _matches(self, directive: Directive, domain: str) -> bool:
+        if directive.mechanism is not Mechanism.INCLUDE:
+            return await self.matches(directive, domain)
+        decided = await self._follow(f"include:{directive.domain}", directive.domain, domain)
+        return decided is not None and decided.result is Result.PASS  # §5.2
+
     async def _follow(self, term: str, spec: str, domain: str) -> Decided | None:
         """What `spec`'s record says; to have none is a permanent error (§5.2, §6.1)."""
         target = await self.target(spec, domain)
@@ -101,25 +134,18 @@ class Walk:
         target = target.lower()
         if decided := self.arrived(target):
             return decided
-        if target in self.path:
+        if target in self._path:  # there it would be evaluated in the same way, until the limit of lookups
             raise SpfPermError(f'"{shown(term)}" leads back to where it came from')
-        answer = await self.lookup.txt(target)
-        self.count_void(void=not answer.records)
+        answer = await self.lookup.txt(target) if is_domain(target) else None
         try:
-            text = select(answer)
-            if text is None:
-                raise SpfPermError("there is no SPF record")
-            record = parse_record(text)
+            record = _record(answer)
         except SpfPermError as error:
             raise SpfPermError(f'at "{shown(term)}" {error.safe}') from None
         return await self.evaluate(target, record)
 
-    def _count(self) -> None:
-        self.lookups += 1
-        if self.lookups > MAX_LOOKUPS:
-            raise SpfPermError(f"it takes more than {MAX_LOOKUPS} DNS lookups")
 
-    def count_void(self, *, void: bool) -> None:
-        self.voids += void
-        if self.voids > MAX_VOIDS:
-            raise SpfPermError(f"more than {MAX_VOIDS} of its DNS lookups find nothing")
+def _record(answer: TxtAnswer | None) -> Record:
+    text = select(answer) if answer else None
+    if text is None:
+        raise SpfPermError("there is no SPF record")
+    return parse_record(text)
