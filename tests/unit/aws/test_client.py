@@ -334,13 +334,34 @@ def test_from_environment() -> None:
     assert client._origin("sqs") == http.Origin(True, "sqs.eu-north-1.amazonaws.com", 443)
 
 
+@pytest.mark.parametrize("general", ["", "http://127.0.0.1:5000"])
+def test_one_service_elsewhere(general: str) -> None:
+    variables = {
+        "AWS_REGION": "eu-north-1",
+        "AWS_ENDPOINT_URL": general,
+        "AWS_ENDPOINT_URL_LAMBDA": "http://127.0.0.1:5001",
+        "AWS_ENDPOINT_URL_CLOUDWATCH": "https://metrics.example",
+        "AWS_ENDPOINT_URL_SNS": "",
+    }
+    client = AwsClient.from_environment(variables)
+    assert client._origin("lambda") == http.Origin(False, "127.0.0.1", 5001)
+    assert client._origin("monitoring") == http.Origin(True, "metrics.example", 443)
+    for service in ("sqs", "sns"):
+        aws = http.Origin(True, f"{service}.eu-north-1.amazonaws.com", 443)
+        assert client._origin(service) == (http.Origin(False, "127.0.0.1", 5000) if general else aws)
+
+
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
         ({}, "AWS_REGION is not set"),
         ({"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL": "localhost:5000"}, "AWS_ENDPOINT_URL='localhost:5000'"),
+        (
+            {"AWS_REGION": "eu-north-1", "AWS_ENDPOINT_URL_LAMBDA": "localhost:5000"},
+            "AWS_ENDPOINT_URL_LAMBDA='localhost:5000'",
+        ),
     ],
-    ids=["region", "endpoint"],
+    ids=["region", "endpoint", "endpoint of one service"],
 )
 def test_a_bad_environment_is_named(variables: dict[str, str], words: str) -> None:
     with pytest.raises(SettingsError, match=words):

@@ -39,6 +39,8 @@ THROTTLES: Final = frozenset(
         "TooManyRequestsException",
     }
 )
+ENDPOINT: Final = "AWS_ENDPOINT_URL"  # of all services; with _<SERVICE>, of one
+SERVICE_IDS: Final = {"monitoring": "CLOUDWATCH"}  # that aren't the name in host names and signatures
 VERSIONS: Final = {"monitoring": "2010-08-01", "sns": "2010-03-31"}  # of the query protocol
 LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
 XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
@@ -59,8 +61,9 @@ class AwsError(FaultError):
 
 class AwsClient:
     """region: such as "eu-north-1". endpoint_url: takes all calls instead of AWS (the local system).
-    credentials: instead of botocore's chain. tries, timeout: of each call, seconds a try.
-    backoff: seconds, the longest wait before the second try; it doubles for each further one.
+    endpoint_urls: take those of one service, by its id such as "LAMBDA". credentials: instead of botocore's chain.
+    tries, timeout: of each call, seconds a try. backoff: seconds, the longest wait before the second try; it doubles
+    for each further one.
     """
 
     def __init__(
@@ -68,13 +71,15 @@ class AwsClient:
         region: str,
         endpoint_url: str | None = None,
         *,
+        endpoint_urls: Mapping[str, str] | None = None,
         credentials: Credentials | None = None,
         tries: int = 3,
         timeout: float = 10.0,
         backoff: float = 0.2,
     ) -> None:
         self._region = region
-        self._endpoint = _origin(endpoint_url) if endpoint_url else None
+        self._endpoint = _origin(ENDPOINT, endpoint_url) if endpoint_url else None
+        self._endpoints = {id: _origin(f"{ENDPOINT}_{id}", url) for id, url in (endpoint_urls or {}).items()}
         self._credentials: CredentialSource = Given(credentials) if credentials else Chain()
         self._tries = tries
         self._timeout = timeout
@@ -85,14 +90,19 @@ class AwsClient:
     def from_environment(cls, environment: Mapping[str, str]) -> "AwsClient":
         """By the usual AWS_ variables. Keys in it (every function has them) spare the import of botocore.
 
-        SettingsError for a missing region or a bad endpoint.
+        SettingsError for a missing region or a bad endpoint. AWS_ENDPOINT_URL_<SERVICE> goes before AWS_ENDPOINT_URL
+        (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
         """
         region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION")
         if not region:
             raise SettingsError("AWS_REGION is not set")
         key, secret = environment.get("AWS_ACCESS_KEY_ID"), environment.get("AWS_SECRET_ACCESS_KEY")
         given = Credentials(key, secret, environment.get("AWS_SESSION_TOKEN", "")) if key and secret else None
-        return cls(region, environment.get("AWS_ENDPOINT_URL") or None, credentials=given)
+        start = f"{ENDPOINT}_"
+        services = {
+            name.removeprefix(start): url for name, url in environment.items() if url and name.startswith(start)
+        }
+        return cls(region, environment.get(ENDPOINT) or None, endpoint_urls=services, credentials=given)
 
     async def json(self, service: str, target: str, payload: Mapping[str, Any]) -> dict[str, Any]:
         """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch".
@@ -153,7 +163,8 @@ class AwsClient:
         await self._pool.close()
 
     def _origin(self, service: str) -> Origin:
-        return self._endpoint or Origin(True, f"{service}.{self._region}.amazonaws.com", 443)
+        given = self._endpoints.get(SERVICE_IDS.get(service, service.upper())) or self._endpoint
+        return given or Origin(True, f"{service}.{self._region}.amazonaws.com", 443)
 
     async def _try(self, name: str, request: Request, body: bytes, seconds: float) -> Response | OutageError:
         """The answer, or the error if another try may help; raises any other."""
@@ -175,10 +186,10 @@ class AwsClient:
         raise error
 
 
-def _origin(url: str) -> Origin:
+def _origin(variable: str, url: str) -> Origin:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise SettingsError(f"AWS_ENDPOINT_URL={url!r} is not http://host:port or https://host:port")
+        raise SettingsError(f"{variable}={url!r} is not http://host:port or https://host:port")
     tls = parts.scheme == "https"
     return Origin(tls, parts.hostname, parts.port or (443 if tls else 80))
 
