@@ -15,12 +15,14 @@ from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.queue import SqsQueue
+from relay.aws.rulings import LambdaRulings
 from relay.clock import SystemClock
 from relay.settings import SettingsError
 from smtp_gateway import server
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.connection import Site
 from smtp_gateway.log import Log
+from smtp_gateway.senders import Senders
 from smtp_gateway.server import ListenError, Server
 from smtp_gateway.session import Limits
 from smtp_gateway.settings import Settings
@@ -30,13 +32,14 @@ from smtp_gateway.submit import Submit
 def main(environment: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environment(environment)
+        client = AwsClient.from_environment(environment)
         tls = server.tls_context(settings.cert_file, settings.key_file)
         sockets = server.bind(settings.listen), server.bind(settings.tls_listen)
     except (SettingsError, ListenError) as error:
         sys.stderr.write(f"smtp_gateway: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, AwsClient.from_environment(environment), tls, *sockets))
+        runner.run(serve(settings, client, tls, *sockets))
     return 0
 
 
@@ -48,11 +51,19 @@ async def serve(
     log = Log(clock)
     queue = SqsQueue(client, settings.validate_queue_url)
     store = S3Content(client, settings.content_bucket)
+    senders = Senders(
+        LambdaRulings(client, settings.validate_function),
+        clock,
+        log,
+        patience=settings.verdict_patience,
+        help_url=settings.help_url,
+    )
     site = Site(
         host_name=settings.host_name,
         tls=tls,
         authenticate=Authenticator(DynamoAccounts(client, settings.accounts_table), clock),
-        submit=Submit(queue, store, clock, log, settings.host_name),
+        senders=senders,
+        submit=Submit(queue, store, senders, clock, log, settings.host_name),
         log=log,
         limits=Limits(size=settings.max_size),
         max_connections=settings.max_connections,

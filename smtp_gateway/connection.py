@@ -8,12 +8,15 @@ from dataclasses import dataclass, field
 from typing import Final, cast
 
 from relay.errors import TemporaryError
+from relay.proof.ruling import Question, Standing
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.data import Room
+from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
-from smtp_gateway.session import Authenticate, Close, Limits, Message, Session, StartTls
+from smtp_gateway.senders import Senders
+from smtp_gateway.session import Limits, Session
 from smtp_gateway.states import State
 from smtp_gateway.submit import Peer
 from smtp_gateway.tls import Tls
@@ -43,6 +46,7 @@ class Site:
     host_name: str
     tls: ssl.SSLContext
     authenticate: Callable[[Credentials], Awaitable[str | None]]
+    senders: Senders
     submit: Callable[[Message, Peer], Awaitable[Reply]]
     log: Log
     limits: Limits = field(default_factory=Limits)
@@ -101,6 +105,8 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         self._clogged = False
         self._set_reading()
+        if isinstance(self._session.event, Prove):
+            self._act()
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._lost = True
@@ -129,20 +135,30 @@ class Connection(asyncio.Protocol):
     def _advance(self, reply: bytes, data: bytes = b"") -> None:
         """Write `reply` and what the session says to `data`; do what it asks for."""
         session = self._session
+        if self._lost:  # what is in the buffer has nobody to hear of it
+            return
         self._last = self._loop.time()
         try:
-            reply += session.receive(data)
+            reply += session.receive(data) + self._rule()
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
             self._site.log.bug(error=error)
             reply += session.close(replies.INTERNAL_CLOSE, "bug")
         if session.refusals:
             self._log_refusals()
-        if self._lost:
-            return
         if self._site.draining and not session.event and not session.in_transaction:
             reply += session.close(replies.SHUTTING_DOWN, "shutting down")
         self._send(reply)
         self._act()
+
+    def _rule(self) -> bytes:
+        """What the session says as long as the senders that it asks about are known to be proved."""
+        session, said = self._session, b""
+        while isinstance(event := session.event, Prove):
+            ruling = self._site.senders.known(event.account, event.sender.domain)
+            if ruling is None or ruling.standing is not Standing.PASSED:
+                break
+            said += session.proved() + session.receive(b"")
+        return said
 
     def _act(self) -> None:
         session = self._session
@@ -154,16 +170,20 @@ class Connection(asyncio.Protocol):
                 self._tls = Tls(self._site.tls)
             case Close(why):
                 self._close(why)
+            case Prove() if self._clogged:
+                pass  # a refusal is long, and the next MAIL may be here: not before the client reads
             case event if not self._task:
                 self._task = self._loop.create_task(self._work(event))
         if session.backlog > BACKLOG or not self._reading:
             self._set_reading()
 
-    async def _work(self, event: Authenticate | Message) -> None:
+    async def _work(self, event: Authenticate | Prove | Message) -> None:
         session = self._session
         match event:
             case Authenticate(credentials):
                 reply = await self._authenticate(credentials)
+            case Prove():
+                reply = await self._prove(event)
             case Message():
                 reply = session.answered(await self._submit(event))
                 self._data_since = 0.0
@@ -186,6 +206,16 @@ class Connection(asyncio.Protocol):
             return session.authentication_failed(replies.WRONG_LOGIN)
         site.log.auth_ok(account=account, peer=self._peer.ip)
         return session.authenticated(account)
+
+    async def _prove(self, event: Prove) -> bytes:
+        site, session = self._site, self._session
+        question = Question(event.sender.domain, event.account, str(event.sender))
+        try:
+            refusal = await site.senders(event.account, (question,))
+        except Exception as error:  # noqa: BLE001 - our bug is no reason to refuse mail: the queue decides
+            site.log.bug(error=error)
+            refusal = None
+        return session.not_proved(refusal) if refusal else session.proved()
 
     async def _submit(self, message: Message) -> Reply:
         try:
@@ -282,7 +312,7 @@ class Connection(asyncio.Protocol):
         """The nearest: when, what to say, what to log."""
         times, session = self._site.timeouts, self._session
         found = [(self._last + times.idle, replies.IDLE, "idle")]
-        if session.event:
+        if self._task:
             found = [(self._loop.time() + times.idle, replies.IDLE, "idle")]  # our turn: we have other limits
         elif session.lacks_cr:
             found.append((self._last + times.lone_lf, replies.LINE_HAS_NO_END, "line ends in LF"))
@@ -305,7 +335,7 @@ class Connection(asyncio.Protocol):
         when, reply, why = self._deadline()
         if when > self._loop.time():
             self._arm()
-        elif isinstance(self._session.event, Authenticate | Message):
+        elif self._task:
             self._timer = self._loop.call_later(1.0, self._tick)  # the answer is on its way
         else:
             self._end(reply, why)

@@ -51,9 +51,18 @@ class Log:
         """size: octets, with our trace header."""
         self._line("submitted", id=id, account=account, size=size, recipients=recipients)
 
+    def no_ruling(self, *, account: str, domain: str, error: BaseException) -> None:
+        """What is sent for the domain is accepted without: the queue decides."""
+        self._line("no_ruling", account=account, domain=domain, **_cause(error))
+
+    def late_ruling(self, *, account: str, domain: str, seconds: float) -> None:
+        """Nobody waited for it any more."""
+        self._line("late_ruling", account=account, domain=domain, seconds=round(seconds, 3))
+
     def refused(self, *, account: str, peer: str, reply: Reply) -> None:
-        text = reply.text
-        self._line("refused", account=account, peer=peer, code=reply.code, enhanced=reply.enhanced, text=text)
+        """The first line of the reply, and how many lines it has."""
+        words = {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text, "lines": 1 + len(reply.more)}
+        self._line("refused", account=account, peer=peer, **words)
 
     def not_stored(self, *, id: str, account: str, error: BaseException) -> None:
         self._line("not_stored", id=id, account=account, **_cause(error))

@@ -1,5 +1,5 @@
 """All that we ever change of a message (DESIGN promise 4), pure: the trace header on top, Bcc out, and, only where
-nothing is signed, a missing Date or Message-ID."""
+nothing is signed, a missing Date or Message-ID. And whom it says it is from, besides its envelope."""
 
 import re
 from dataclasses import dataclass
@@ -8,9 +8,12 @@ from email.utils import format_datetime
 from typing import Final
 
 from relay.errors import PermanentError
-from relay.header import Field, Header, read_header
+from relay.header import IDENTITY_FIELDS, Field, Header
 
+MAX_DOMAINS: Final = 20  # sender domains of a message, as relay.validate has it
 MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
+# One address as nearly every From has it. It only spares the reading of what no reader could read otherwise.
+_PLAIN_FROM: Final = re.compile(rb"[ \t]*(?:[A-Za-z0-9 _.'=?-]*<)?[A-Za-z0-9._+-]+@([A-Za-z0-9.-]+)(>?)[ \t]*")
 _BLIND: Final = (b"bcc", b"resent-bcc")
 _SIGNED_FIELDS: Final = re.compile(rb"(?:\A|;)[ \t\r\n]*h[ \t\r\n]*=([^;]*)")  # RFC 6376 §3.5
 
@@ -51,13 +54,37 @@ class Trace:
         ).encode("ascii")
 
 
-def prepare(content: bytes, trace: Trace) -> bytes:
+def other_domains(header: Header, sender: str) -> tuple[str, ...]:
+    """The sender domains that the header shows, but for that of the envelope `sender` ("" if it is null).
+
+    Raises HeaderError where they can't be read without doubt, PermanentError if there are too many.
+    """
+    envelope = sender.rpartition("@")[2]
+    if envelope and _is_plainly_from(header, envelope.encode("ascii")):
+        return ()
+    others = tuple(domain for domain in header.senders() if domain != envelope)
+    count = len(others) + bool(envelope)
+    if count > MAX_DOMAINS:
+        raise PermanentError(f"the message names {count} sender domains; at most {MAX_DOMAINS} are allowed")
+    return others
+
+
+def _is_plainly_from(header: Header, domain: bytes) -> bool:
+    names = [each.name for each in header.fields]
+    if sum(map(names.count, IDENTITY_FIELDS)) != 1 or b"from" not in names:
+        return False
+    only = header.fields[names.index(b"from")]
+    plain = _PLAIN_FROM.fullmatch(header.content, only.value_start, only.end - 2)
+    return plain is not None and bool(plain[2]) == (b"<" in plain[0]) and plain[1].lower() == domain
+
+
+def prepare(header: Header, trace: Trace) -> bytes:
     """The content that goes onto the queue.
 
-    Raises PermanentError where the message can't go out at all: a header that can't be read, a Bcc
-    that is signed; LoopError (one of them) for too many Received fields.
+    Raises PermanentError where the message can't go out at all: a Bcc that is signed; LoopError (one of them) for
+    too many Received fields.
     """
-    header = read_header(content)
+    content = header.content
     names = [each.name for each in header.fields]
     if names.count(b"received") > MAX_RECEIVED:
         raise LoopError(f"more than {MAX_RECEIVED} Received fields; it seems to go round in a loop")

@@ -1,28 +1,32 @@
 """Every reply, named once: code (RFC 5321 §4.2), enhanced code (RFC 2034, RFC 3463), text."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Final
 
 MAX_TEXT: Final = 400  # RFC 5321 §4.5.3.1.5: a reply line is at most 512 octets
+MAX_LINES: Final = 12  # of a reply that explains; more than people read
+_UNPRINTABLE: Final = re.compile(r"[^ -~]")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
     """enhanced: "" where RFC 2034 §4 has none (EHLO, 354, 334). text: made printable ASCII, and cut.
 
-    counts: it counts towards the errors after which a connection is closed.
+    counts: it counts towards the errors after which a connection is closed. more: further lines, as text.
     """
 
     code: int
     enhanced: str
     text: str
     counts: bool = False
+    more: tuple[str, ...] = ()
     wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        text = "".join(each if " " <= each <= "~" else "?" for each in self.text[:MAX_TEXT])
-        words = " ".join(filter(None, (self.enhanced, text)))
-        object.__setattr__(self, "wire", f"{self.code} {words}\r\n".encode("ascii"))
+        shown = (_UNPRINTABLE.sub("?", line[:MAX_TEXT]) for line in (self.text, *self.more))
+        lines = tuple(" ".join(filter(None, (self.enhanced, line))) for line in shown)  # in each line: RFC 2034 §4
+        object.__setattr__(self, "wire", several(self.code, lines))
 
     @property
     def ok(self) -> bool:
@@ -38,7 +42,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
 
 
 def several(code: int, lines: tuple[str, ...]) -> bytes:
-    """A reply of several lines (RFC 5321 §4.2.1), as EHLO's."""
+    """A reply of one line or more (RFC 5321 §4.2.1)."""
     head = "".join(f"{code}-{line}\r\n" for line in lines[:-1])
     return f"{head}{code} {lines[-1]}\r\n".encode("ascii")
 
@@ -66,6 +70,16 @@ def bad_recipient(why: str) -> Reply:
 
 def bad_content(why: str) -> Reply:
     return Reply(554, "5.6.0", f"Message refused: {why}")
+
+
+def sender_refused(lines: tuple[str, ...], last: str) -> Reply:
+    """lines: why, the most important first. last: where to read more; it is never cut off."""
+    return Reply(550, "5.7.1", lines[0], more=(*lines[1 : MAX_LINES - 1], last))
+
+
+def sender_held(lines: tuple[str, ...], last: str) -> Reply:
+    """As `sender_refused`, but it may pass by itself."""
+    return Reply(451, "4.7.1", lines[0], more=(*lines[1 : MAX_LINES - 1], last))
 
 
 def too_big(limit: int) -> Reply:

@@ -2,11 +2,11 @@
 
 `receive` returns the replies to write. While `event` is set the session waits for the caller to act on it and to
 call the method named there, then `receive` again, for what was kept meanwhile. So replies are in order, and no
-command that was sent after a message runs before that message's reply is out.
+command that was sent after a message, or a sender to be proved, runs before the reply to that is out.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from relay.address import Address
@@ -14,6 +14,7 @@ from smtp_gateway import auth, commands, replies
 from smtp_gateway.auth import Challenge, Credentials
 from smtp_gateway.commands import Mail, Verb
 from smtp_gateway.data import Body, Flaw, Room
+from smtp_gateway.events import Authenticate, Close, Event, Message, Prove, StartTls
 from smtp_gateway.replies import Refused, Reply
 from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
 
@@ -29,52 +30,6 @@ class Limits:
     recipients: int = 1000
     errors: int = 20
     failed_logins: int = 3
-
-
-# --- events: what the caller has to do ---------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class StartTls:
-    """Write the replies, hand the socket to TLS, call `tls_started`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Authenticate:
-    """Check the credentials, call `authenticated` or `authentication_failed`."""
-
-    credentials: Credentials
-
-
-@dataclass(frozen=True, slots=True)
-class Message:
-    """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed.
-
-    ret, envid: as in Mail. dsn: (notify, orcpt) of each recipient that had one of them, as in Rcpt.
-    """
-
-    account: str
-    helo: str
-    sender: str
-    recipients: tuple[str, ...]
-    content: bytes = field(repr=False)
-    eightbit: bool
-    smtputf8: bool
-    ret: str = ""
-    envid: str = ""
-    dsn: Mapping[str, tuple[str, str]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Write the replies, close the connection. why: for the log."""
-
-    why: str
-
-
-Event = StartTls | Authenticate | Message | Close
-
-# --- the session -------------------------------------------------------------------------------
 
 
 class Session:
@@ -151,6 +106,15 @@ class Session:
     def authentication_failed(self, reply: Reply) -> bytes:
         """reply: WRONG_LOGIN, which counts, or another."""
         self._resume(Turn.DENIED)
+        return self._refuse(reply)
+
+    def proved(self) -> bytes:
+        """The sender may go on; also if nobody can tell now: the queue decides."""
+        self._resume(Turn.PROVED)
+        return replies.SENDER_OK.wire
+
+    def not_proved(self, reply: Reply) -> bytes:
+        self._resume(Turn.NOT_PROVED)
         return self._refuse(reply)
 
     def answered(self, reply: Reply) -> bytes:
@@ -294,7 +258,10 @@ class Session:
             raise Refused(replies.too_big(self._limits.size))
         self._forget_transaction()
         self._mail = mail
-        return replies.SENDER_OK.wire
+        if mail.sender is None:  # a notice comes from nobody (RFC 5321 §4.5.5); its header is looked at later
+            return self.proved()
+        self.event = Prove(self.account, mail.sender)
+        return b""
 
     def _rcpt(self, argument: bytes) -> bytes:
         rcpt = commands.parse_rcpt(argument, smtputf8=self._mail.smtputf8)

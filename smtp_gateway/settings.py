@@ -6,12 +6,17 @@
     GATEWAY_CERT_FILE           certificate chain, PEM
     GATEWAY_KEY_FILE            its private key, PEM, not encrypted
     GATEWAY_VALIDATE_QUEUE_URL  where submissions go
+    GATEWAY_VALIDATE_FUNCTION   name or ARN of the function that says whether an account may send for a domain
+    GATEWAY_VERDICT_PATIENCE    seconds for which its answer is waited for, 0 to 60, default 2; then the queue decides
+    GATEWAY_HELP_URL            a page for senders whose DNS isn't right, at most 300 octets; its URL ends the reply
+                                to them. Default: the command that checks their records
     GATEWAY_ACCOUNTS_TABLE      what AUTH is checked against
     GATEWAY_CONTENT_BUCKET      where large content goes
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
     GATEWAY_MAX_CONNECTIONS     default 1000
     AWS_REGION                  or AWS_DEFAULT_REGION
     AWS_ENDPOINT_URL            takes all AWS calls, for the local system; default: AWS
+    AWS_ENDPOINT_URL_<SERVICE>  takes those of one service, as AWS_ENDPOINT_URL_LAMBDA
 
 AWS credentials are found as botocore finds them.
 """
@@ -26,6 +31,7 @@ from relay.settings import SettingsError
 
 DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
+DEFAULT_VERDICT_PATIENCE: Final = 2.0
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ENDPOINT: Final = re.compile(r"(?:\[([^\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 
@@ -47,6 +53,9 @@ class Settings:
     cert_file: str
     key_file: str
     validate_queue_url: str
+    validate_function: str
+    verdict_patience: float
+    help_url: str
     accounts_table: str
     content_bucket: str
     max_size: int
@@ -77,6 +86,9 @@ class Settings:
             cert_file=text("GATEWAY_CERT_FILE"),
             key_file=text("GATEWAY_KEY_FILE"),
             validate_queue_url=_url("GATEWAY_VALIDATE_QUEUE_URL", text("GATEWAY_VALIDATE_QUEUE_URL")),
+            validate_function=text("GATEWAY_VALIDATE_FUNCTION"),
+            verdict_patience=_seconds("GATEWAY_VERDICT_PATIENCE", environment.get("GATEWAY_VERDICT_PATIENCE", "")),
+            help_url=_help_url("GATEWAY_HELP_URL", environment.get("GATEWAY_HELP_URL", "")),
             accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
             content_bucket=text("GATEWAY_CONTENT_BUCKET"),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
@@ -100,6 +112,20 @@ def _endpoint(name: str, value: str) -> Endpoint:
     except ValueError:
         pass
     raise SettingsError(f"{name}={value!r} is not IP address:port, as 127.0.0.1:2587 or [::1]:2587")
+
+
+def _seconds(name: str, value: str) -> float:
+    if not value:
+        return DEFAULT_VERDICT_PATIENCE
+    if not re.fullmatch(r"[0-9]{1,2}(\.[0-9]{1,3})?", value) or float(value) > 60:
+        raise SettingsError(f"{name}={value!r} is not a number of seconds from 0 to 60")
+    return float(value)
+
+
+def _help_url(name: str, value: str) -> str:
+    if len(value) > 300 or not re.fullmatch(r"[!-~]*", value):  # it has to fit a line of a reply
+        raise SettingsError(f"{name}={value!r} is not an http:// or https:// URL in ASCII, of at most 300 octets")
+    return _url(name, value)
 
 
 def _url(name: str, value: str) -> str:

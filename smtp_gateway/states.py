@@ -18,6 +18,7 @@ class State(Enum):
     SASL = auto()  # the client's next line answers a challenge
     CHECKING = auto()
     READY = auto()  # authenticated, no transaction
+    PROVING = auto()
     MAIL = auto()
     RCPT = auto()  # at least one recipient
     DATA = auto()
@@ -33,6 +34,8 @@ class Turn(Enum):
     CREDENTIALS = auto()
     ACCEPTED = auto()
     DENIED = auto()
+    PROVED = auto()
+    NOT_PROVED = auto()
     CONTENT = auto()
     BAD_CONTENT = auto()
     ANSWERED = auto()
@@ -52,7 +55,8 @@ TRANSITIONS: Final[Mapping[State, _Row]] = {
     State.SECURE: {**_GREET_SECURE, Verb.AUTH: State.SASL},
     State.SASL: {Turn.CREDENTIALS: State.CHECKING, Turn.SASL_ENDED: State.SECURE},
     State.CHECKING: {Turn.ACCEPTED: State.READY, Turn.DENIED: State.SECURE},
-    State.READY: {**_RESET, Verb.MAIL: State.MAIL},
+    State.READY: {**_RESET, Verb.MAIL: State.PROVING},
+    State.PROVING: {Turn.PROVED: State.MAIL, Turn.NOT_PROVED: State.READY},
     State.MAIL: {**_RESET, Verb.RCPT: State.RCPT},
     State.RCPT: {**_RESET, Verb.RCPT: State.RCPT, Verb.DATA: State.DATA},
     State.DATA: {Turn.CONTENT: State.SUBMITTING, Turn.BAD_CONTENT: State.READY},
@@ -62,7 +66,7 @@ TRANSITIONS: Final[Mapping[State, _Row]] = {
 ANYWHERE: Final = frozenset({Verb.NOOP, Verb.VRFY, Verb.RSET, Verb.QUIT, Verb.BDAT})
 _PLAINTEXT: Final = frozenset({State.OPEN, State.PLAIN})
 _ENVELOPE: Final = (Verb.MAIL, Verb.RCPT, Verb.DATA)
-TRANSACTION: Final = frozenset({State.MAIL, State.RCPT, State.DATA, State.SUBMITTING})
+TRANSACTION: Final = frozenset({State.PROVING, State.MAIL, State.RCPT, State.DATA, State.SUBMITTING})
 
 
 def out_of_order(state: State, verb: Verb) -> Reply:

@@ -6,14 +6,17 @@ from typing import Final
 
 from relay import encoding
 from relay.errors import PermanentError, TemporaryError
+from relay.header import read_header
 from relay.ids import new_id
 from relay.ports import Clock, ContentStore, Queue
+from relay.proof.ruling import Question
 from relay.submission import Content, Dsn, Inline, Stored, Submission, content_key
 from smtp_gateway import replies
+from smtp_gateway.events import Message
 from smtp_gateway.log import Log
-from smtp_gateway.message import LoopError, Trace, prepare
+from smtp_gateway.message import LoopError, Trace, other_domains, prepare
 from smtp_gateway.replies import Reply
-from smtp_gateway.session import Message
+from smtp_gateway.senders import Senders
 
 PATIENCE: Final = 30.0  # seconds for store and queue; the client waits 10 minutes (RFC 5321 §4.5.3.2.6)
 NEVER_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out whether it packs well
@@ -31,27 +34,38 @@ class Submit:
     """host_name: ours. patience: seconds until we give up on store and queue."""
 
     def __init__(
-        self, queue: Queue, store: ContentStore, clock: Clock, log: Log, host_name: str, patience: float = PATIENCE
+        self,
+        queue: Queue,
+        store: ContentStore,
+        senders: Senders,
+        clock: Clock,
+        log: Log,
+        host_name: str,
+        patience: float = PATIENCE,
     ) -> None:
         self._queue = queue
         self._store = store
+        self._senders = senders
         self._clock = clock
         self._log = log
         self._host_name = host_name
         self._patience = patience
 
     async def __call__(self, message: Message, peer: Peer) -> Reply:
-        """The reply to the message: 250 only once it is stored, 5xx only for what is wrong with the message,
-        451 for whatever goes wrong here (DESIGN promises 1 and 5)."""
+        """The reply to the message: 250 only once it is stored, 5xx only for what is wrong with the message or its
+        sender, 451 for whatever goes wrong here (DESIGN promises 1, 5 and 6)."""
         now = self._clock.now()
         id = new_id(now)
         trace = Trace(id, self._host_name, message.helo, peer.ip, peer.tls, message.smtputf8, now)
         try:
-            content = prepare(message.content, trace)
+            header = read_header(message.content)
+            others = other_domains(header, message.sender)
+            content = prepare(header, trace)
         except PermanentError as error:
             reply = replies.LOOP if isinstance(error, LoopError) else replies.bad_content(error.safe)
-            self._log.refused(account=message.account, peer=peer.ip, reply=reply)
-            return reply
+            return self._refused(reply, message, peer)
+        if others and (refusal := await self._not_proved(message.account, others)):
+            return self._refused(refusal, message, peer)
         try:
             async with asyncio.timeout(self._patience):
                 await self._hand_over(id, message, content, now)
@@ -61,6 +75,15 @@ class Submit:
             return replies.NOT_STORED
         self._log.submitted(id=id, account=message.account, size=len(content), recipients=len(message.recipients))
         return replies.queued(id)
+
+    def _refused(self, reply: Reply, message: Message, peer: Peer) -> Reply:
+        self._log.refused(account=message.account, peer=peer.ip, reply=reply)
+        return reply
+
+    async def _not_proved(self, account: str, domains: tuple[str, ...]) -> Reply | None:
+        # no address of the header is the SMTP sender: RFC 7208 §4.3 has postmaster where there is none
+        questions = [Question(domain, account, f"postmaster@{domain}") for domain in domains]
+        return await self._senders(account, questions)
 
     async def _hand_over(self, id: str, message: Message, content: bytes, now: float) -> None:
         submission = Submission(

@@ -20,9 +20,11 @@ from cryptography.x509.oid import NameOID
 
 from relay.password import hash_password
 from relay.ports import Account
+from relay.proof.ruling import Question, Ruling, Standing
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.connection import Site, Timeouts
 from smtp_gateway.log import Log
+from smtp_gateway.senders import Senders
 from smtp_gateway.server import Server, bind, tls_context
 from smtp_gateway.session import Limits
 from smtp_gateway.settings import Endpoint
@@ -70,10 +72,39 @@ def client_context() -> ssl.SSLContext:
 
 
 @dataclass
+class FakeAsk:
+    """ruling.Ask: every domain is proved but those in `rulings`; `asked` in order. While `answer` is cleared, and
+    for a domain in `silent`, there is no answer; `fail` is raised."""
+
+    rulings: dict[str, Ruling] = field(default_factory=dict)
+    silent: set[str] = field(default_factory=set)
+    asked: list[Question] = field(default_factory=list)
+    answer: asyncio.Event = field(default_factory=asyncio.Event)
+    fail: Exception | None = None
+
+    def __post_init__(self) -> None:
+        self.answer.set()
+
+    async def __call__(self, question: Question) -> Ruling:
+        self.asked.append(question)
+        await self.answer.wait()
+        if question.domain in self.silent:
+            await asyncio.Event().wait()
+        if self.fail:
+            raise self.fail
+        return self.rulings.get(question.domain, Ruling(Standing.PASSED, (), 60.0))
+
+    @property
+    def domains(self) -> list[str]:
+        return [each.domain for each in self.asked]
+
+
+@dataclass
 class Gateway:
     queue: FakeQueue = field(default_factory=FakeQueue)
     content: FakeContent = field(default_factory=FakeContent)
     accounts: FakeAccounts = field(default_factory=lambda: FakeAccounts(account()))
+    ask: FakeAsk = field(default_factory=FakeAsk)
     clock: FakeClock = field(default_factory=FakeClock)
     lines: list[str] = field(default_factory=list)
     port: int = 0
@@ -91,15 +122,23 @@ class Gateway:
 
 @asynccontextmanager
 async def running(
-    gateway: Gateway, *, limits: Limits | None = None, timeouts: Timeouts | None = None, max_connections: int = 100
+    gateway: Gateway,
+    *,
+    limits: Limits | None = None,
+    timeouts: Timeouts | None = None,
+    max_connections: int = 100,
+    patience: float = 10.0,
 ) -> AsyncIterator[Gateway]:
+    """patience: with rulings, seconds."""
     cert_file, key_file = certificate()
     log = gateway.log
+    senders = Senders(gateway.ask, gateway.clock, log, patience=patience)
     gateway.site = Site(
         host_name=HOST_NAME,
         tls=tls_context(str(cert_file), str(key_file)),
         authenticate=Authenticator(gateway.accounts, gateway.clock),
-        submit=Submit(gateway.queue, gateway.content, gateway.clock, log, HOST_NAME),
+        senders=senders,
+        submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),
         log=log,
         limits=limits or Limits(),
         timeouts=timeouts or Timeouts(),

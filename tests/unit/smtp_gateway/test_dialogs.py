@@ -12,6 +12,7 @@ A dialog is text, one step a line:
     # a comment; "#! tls" begins over TLS, "#! size=100 errors=3" sets limits
 
 The replies must come in this order however the octets come. Jo's password is "secret", Al's can't be checked.
+RULINGS says for which domains nobody may send.
 """
 
 import re
@@ -22,13 +23,28 @@ from pathlib import Path
 
 import pytest
 
+from relay.header import HeaderError, read_header
+from relay.proof.ruling import Ruling, Standing
 from smtp_gateway import replies
-from smtp_gateway.session import Authenticate, Close, Limits, Message, Session, StartTls
+from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
+from smtp_gateway.log import Log
+from smtp_gateway.message import other_domains
+from smtp_gateway.senders import UNKNOWN, Senders
+from smtp_gateway.session import Limits, Session
+from tests.fakes import FakeClock
+from tests.gateway import FakeAsk
 
 FOLDER = Path(__file__).parents[2] / "dialogs"
 DIALOGS = sorted(FOLDER.glob("*.smtp"))
 ESCAPE = re.compile(rb"\\(?:x([0-9a-f]{2})|(.))|\{(.)\*(\d+)\}")
 ESCAPES = {b"r": b"\r", b"n": b"\n", b"0": b"\0", b"\\": b"\\"}
+NO = ("sender not authorised by DNS: refused.example has no SPF record", 'publish: refused.example. IN TXT "v=spf1"')
+RULINGS = {
+    "refused.example": Ruling(Standing.REFUSED, NO, 30.0),
+    "held.example": Ruling(Standing.HELD, ("put off until noon", "it has no DMARC record"), 30.0),
+    "unknown.example": UNKNOWN,
+}
+SENDERS = Senders(FakeAsk(), FakeClock(), Log(FakeClock(), [].append))
 
 
 @dataclass
@@ -41,17 +57,18 @@ class Player:
 
     def send(self, data: bytes) -> None:
         self.hear(self.session.receive(data))
-        while isinstance(self.session.event, Authenticate | Message):
+        while isinstance(self.session.event, Authenticate | Prove | Message):
             self.hear(self.answer(self.session.event))
             self.hear(self.session.receive(b""))
         if isinstance(self.session.event, Close) and "X:" not in self.heard:
             self.heard.append("X:")
 
-    def answer(self, event: Authenticate | Message) -> bytes:
+    def answer(self, event: Authenticate | Prove | Message) -> bytes:
         if isinstance(event, Message):
-            self.heard += list(described(event))
-            self.taken += 1
-            return self.session.answered(replies.queued(str(self.taken)))
+            return self.take(event)
+        if isinstance(event, Prove):
+            refusal = refused(event.account, event.sender.domain)
+            return self.session.not_proved(refusal) if refusal else self.session.proved()
         match event.credentials.user, event.credentials.password:
             case "jo@example.com", "secret":
                 return self.session.authenticated("jo@example.com")
@@ -59,9 +76,28 @@ class Player:
                 return self.session.authentication_failed(replies.CANNOT_CHECK_LOGIN)
         return self.session.authentication_failed(replies.WRONG_LOGIN)
 
+    def take(self, message: Message) -> bytes:
+        self.heard += list(described(message))
+        if refusal := refused(message.account, *others(message)):
+            return self.session.answered(refusal)
+        self.taken += 1
+        return self.session.answered(replies.queued(str(self.taken)))
+
     def hear(self, octets: bytes) -> None:
         assert not octets or octets.endswith(b"\r\n")
         self.heard += [f"S: {line}".rstrip() for line in octets.decode("ascii").split("\r\n")[:-1]]
+
+
+def refused(account: str, *domains: str) -> replies.Reply | None:
+    passed = Ruling(Standing.PASSED)
+    return SENDERS.refusal(account, {domain: RULINGS.get(domain, passed) for domain in domains})
+
+
+def others(message: Message) -> tuple[str, ...]:
+    try:
+        return other_domains(read_header(message.content), message.sender)
+    except HeaderError:
+        return ()  # test_submit.py has what becomes of those
 
 
 def described(message: Message) -> Iterator[str]:

@@ -27,6 +27,7 @@ def environment(**changes: str) -> dict[str, str]:
         "GATEWAY_CERT_FILE": str(cert_file),
         "GATEWAY_KEY_FILE": str(key_file),
         "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:1/123456789012/validate",
+        "GATEWAY_VALIDATE_FUNCTION": "validate",
         "GATEWAY_ACCOUNTS_TABLE": "accounts",
         "GATEWAY_CONTENT_BUCKET": "content",
         "AWS_REGION": "us-east-1",
@@ -68,6 +69,11 @@ WRONG = {
         {"GATEWAY_MAX_SIZE": "lots"},
         2,
         "smtp_gateway: GATEWAY_MAX_SIZE='lots' is not a whole number of at least 65536\n",
+    ),
+    "bad endpoint": (
+        {"AWS_ENDPOINT_URL_LAMBDA": "127.0.0.1:5001"},
+        2,
+        "smtp_gateway: AWS_ENDPOINT_URL_LAMBDA='127.0.0.1:5001' is not http://host:port or https://host:port\n",
     ),
     "no such file": (
         {"GATEWAY_CERT_FILE": "nowhere.pem"},

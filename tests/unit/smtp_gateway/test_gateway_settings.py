@@ -10,6 +10,7 @@ GOOD = {
     "GATEWAY_CERT_FILE": "cert.pem",
     "GATEWAY_KEY_FILE": "key.pem",
     "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:5000/123456789012/validate",
+    "GATEWAY_VALIDATE_FUNCTION": "validate",
     "GATEWAY_ACCOUNTS_TABLE": "accounts",
     "GATEWAY_CONTENT_BUCKET": "content",
     "AWS_REGION": "eu-north-1",
@@ -23,6 +24,17 @@ def test_good() -> None:
     assert settings.tls_listen == Endpoint("::1", 0, "GATEWAY_TLS_LISTEN")
     assert (settings.max_size, settings.max_connections) == (41_943_040, 1000)
     assert settings.endpoint_url is None
+    assert (settings.validate_function, settings.verdict_patience, settings.help_url) == ("validate", 2.0, "")
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("1.5", 1.5), ("60", 60.0)])
+def test_patience(text: str, seconds: float) -> None:
+    assert Settings.from_environment({**GOOD, "GATEWAY_VERDICT_PATIENCE": text}).verdict_patience == seconds
+
+
+def test_help_url() -> None:
+    url = "https://help.example/dns?from=smtp#records"
+    assert Settings.from_environment({**GOOD, "GATEWAY_HELP_URL": url}).help_url == url
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -45,6 +57,14 @@ BAD = [
     ("GATEWAY_MAX_SIZE", "1000"),
     ("GATEWAY_MAX_SIZE", "-1"),
     ("GATEWAY_MAX_CONNECTIONS", "0"),
+    ("GATEWAY_VERDICT_PATIENCE", "2s"),
+    ("GATEWAY_VERDICT_PATIENCE", "-1"),
+    ("GATEWAY_VERDICT_PATIENCE", "61"),
+    ("GATEWAY_VERDICT_PATIENCE", "nan"),
+    ("GATEWAY_HELP_URL", "help.example"),
+    ("GATEWAY_HELP_URL", "https://help.example/a b"),
+    ("GATEWAY_HELP_URL", "https://hjälp.example/"),
+    ("GATEWAY_HELP_URL", f"https://help.example/{'x' * 280}"),
     ("AWS_ENDPOINT_URL", "127.0.0.1:5000"),
 ]
 

@@ -1,7 +1,12 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from relay import validate
 from relay.errors import PermanentError
-from smtp_gateway.message import MAX_RECEIVED, LoopError, Trace, prepare
+from relay.header import HeaderError, read_header
+from smtp_gateway import message
+from smtp_gateway.message import MAX_RECEIVED, LoopError, Trace, other_domains
 
 TRACE = Trace("0190-id", "gw.example", "app.example", "192.0.2.1", "TLSv1.3", False, 1_800_000_000.9)
 RECEIVED = (
@@ -12,6 +17,11 @@ DATE = b"Date: Fri, 15 Jan 2027 08:00:00 +0000\r\n"
 MESSAGE_ID = b"Message-ID: <0190-id@gw.example>\r\n"
 SIGNED = b"DKIM-Signature: v=1; h=from : to:\r\n subject; b=x\r\n"
 COVERED = b"DKIM-Signature: v=1; h=from:\r\n\tBCC :to; b=x\r\n"
+
+
+def prepare(content: bytes, trace: Trace) -> bytes:
+    return message.prepare(read_header(content), trace)
+
 
 KEPT = {
     "all there": (b"date: x\r\nMESSAGE-ID: y\r\nFrom: a\r\n\r\nb\r\n", b""),
@@ -59,10 +69,75 @@ def test_a_loop_is_refused() -> None:
         prepare(b"Received: x\r\n" + hops + b"\r\n", TRACE)
 
 
-@pytest.mark.parametrize("content", [b"no colon\r\n\r\n", b"From: a\r\n body without a blank line\r\nx\r\n"])
-def test_an_unreadable_header_is_refused(content: bytes) -> None:
-    with pytest.raises(PermanentError):
-        prepare(content, TRACE)
+@pytest.mark.parametrize(
+    ("header", "sender", "others"),
+    [
+        pytest.param(b"From: a@d.example\r\n", "b@d.example", (), id="the envelope's"),
+        pytest.param(b"From: a@D.Example\r\nSender: c@d.example\r\n", "b@d.example", (), id="the envelope's, twice"),
+        pytest.param(b"From: a@d.example\r\n", "b@e.example", ("d.example",), id="another"),
+        pytest.param(b"From: a@d.example\r\n", "b@sub.d.example", ("d.example",), id="its parent"),
+        pytest.param(b"From: a@d.example\r\n", "", ("d.example",), id="no envelope"),
+        pytest.param(
+            b"From: a@d.example, b@e.example\r\nSender: c@f.example\r\nResent-From: d@g.example\r\n",
+            "b@e.example",
+            ("d.example", "f.example", "g.example"),
+            id="several",
+        ),
+        pytest.param("From: a@dömän.example\r\n".encode(), "b@xn--dmn-rla2g.example", (), id="IDNA"),
+    ],
+)
+def test_the_header_s_other_domains(header: bytes, sender: str, others: tuple[str, ...]) -> None:
+    assert other_domains(read_header(header + b"\r\n"), sender) == others
+
+
+PARTS = [b"jo", b"d.example", b"D.EXAMPLE", b"e.example", b"@d.example>", b"<jo@d.example>", b"=?utf-8?q?a?=", b"\r\n "]
+PARTS += [bytes([each]) for each in b"@<> \t,.;:()=?'+-_a\"\\"]
+FROM = st.one_of(
+    st.lists(st.sampled_from(PARTS), max_size=8).map(b"".join),
+    st.from_regex(rb"\A[ \t]{0,2}([A-Za-z0-9 _.'=?-]{0,9}<)?[A-Za-z0-9._+-]{1,9}@d\.example>?[ \t]?\Z"),
+)
+
+
+@given(FROM, st.sampled_from([b"", b"", b"Sender: x@e.example\r\n", b"From: x@d.example\r\n"]))
+def test_what_is_plainly_from_the_envelope_s_domain_is_read_so(value: bytes, more: bytes) -> None:
+    try:
+        header = read_header(b"From:" + value + b"\r\n" + more + b"\r\n")
+    except HeaderError:
+        return
+    if message._is_plainly_from(header, b"d.example"):
+        assert header.senders() == ("d.example",)
+        assert not more
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"jo@d.example",
+        b" Jo Doe <jo.doe+x@D.Example> ",
+        b" =?utf-8?q?J=C3=B6?= <jo@d.example>",
+        b"\tO'Hara A. <x@d.example>",
+    ],
+)
+def test_what_most_programs_write_is_plain(value: bytes) -> None:
+    header = read_header(b"To: x\r\nFrom:" + value + b"\r\n\r\n")
+    assert message._is_plainly_from(header, b"d.example")
+    assert not message._is_plainly_from(header, b"e.example")
+    assert header.senders() == ("d.example",)
+
+
+def test_a_sender_that_cannot_be_read_is_refused() -> None:
+    with pytest.raises(HeaderError, match=r"^the message has no From field$"):
+        other_domains(read_header(b"To: a@d.example\r\n\r\n"), "b@d.example")
+
+
+@pytest.mark.parametrize("envelope", ["", "x@envelope.example"])
+def test_the_number_of_sender_domains_is_what_validate_takes(envelope: str) -> None:
+    most = message.MAX_DOMAINS - bool(envelope)
+    assert message.MAX_DOMAINS == validate.MAX_DOMAINS
+    many = [f"a@d{number}.example".encode() for number in range(most + 1)]
+    assert len(other_domains(read_header(b"From: " + b", ".join(many[:most]) + b"\r\n\r\n"), envelope)) == most
+    with pytest.raises(PermanentError, match=f"^the message names {most + 1 + bool(envelope)} sender domains; at most"):
+        other_domains(read_header(b"From: " + b", ".join(many) + b"\r\n\r\n"), envelope)
 
 
 def test_trace_of_ipv6_and_smtputf8() -> None:

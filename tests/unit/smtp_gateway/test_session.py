@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.commands import Verb
-from smtp_gateway.session import Authenticate, Close, Limits, Message, Session, StartTls
+from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
+from smtp_gateway.session import Limits, Session
 from smtp_gateway.states import ANYWHERE, TRANSITIONS, State, Turn, out_of_order
 
 COMMANDS = (
@@ -23,6 +24,7 @@ class Driver:
     """Does at once what a session asks for."""
 
     def __init__(self, tls: bool) -> None:
+        self.provable = True
         self.session = Session("gw.example", Limits(size=2000, errors=50), tls=tls)
         self.out = b""
         self.messages: list[bytes] = []
@@ -37,6 +39,12 @@ class Driver:
                 case Authenticate(Credentials(user, _)):
                     assert user is not None
                     self.out += session.authenticated("a@b.example")
+                case Prove(account, sender):
+                    assert account == session.account
+                    assert sender.domain == "b.example"
+                    proved, self.provable = self.provable, not self.provable
+                    refused = replies.sender_held(("b.example has no token", "publish: it"), "more: there")
+                    self.out += session.proved() if proved else session.not_proved(refused)
                 case Message() as message:
                     assert message.account
                     assert message.recipients
@@ -86,7 +94,15 @@ def test_content_arrives_as_it_was_sent(body: bytes, step: int) -> None:
 
 def test_the_table_is_whole() -> None:
     """Each command in each state that reads commands has a next state, changes nothing, or has an answer."""
-    for state in set(State) - {State.HANDSHAKE, State.SASL, State.CHECKING, State.DATA, State.SUBMITTING, State.CLOSED}:
+    for state in set(State) - {
+        State.HANDSHAKE,
+        State.SASL,
+        State.CHECKING,
+        State.PROVING,
+        State.DATA,
+        State.SUBMITTING,
+        State.CLOSED,
+    }:
         for verb in set(Verb) - ANYWHERE - set(TRANSITIONS[state]):
             assert not out_of_order(state, verb).ok, (state, verb)
 

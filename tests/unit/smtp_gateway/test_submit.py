@@ -8,15 +8,19 @@ import pytest
 from relay import encoding
 from relay.encoding import decode_submission
 from relay.errors import PermanentError, TemporaryError
+from relay.proof.ruling import Question, Ruling, Standing
 from relay.submission import Inline, Stored
 from smtp_gateway import replies
+from smtp_gateway.events import Message
 from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
-from smtp_gateway.session import Limits, Message, Session
+from smtp_gateway.senders import Senders
+from smtp_gateway.session import Limits, Session
 from smtp_gateway.submit import Peer, Submit
 from tests.fakes import FakeClock, FakeContent, FakeQueue
+from tests.gateway import FakeAsk
 
-CONTENT = b"Date: x\r\nMessage-ID: y\r\nFrom: a\r\n\r\nsecret words\r\n"
+CONTENT = b"Date: x\r\nMessage-ID: y\r\nFrom: jo@example.com\r\n\r\nsecret words\r\n"
 MESSAGE = Message("jo@example.com", "app.example", "jo@example.com", ("a@b.example",), CONTENT, False, False)
 PEER = Peer("192.0.2.1", "TLSv1.3")
 
@@ -25,10 +29,12 @@ class Place:
     def __init__(self) -> None:
         self.queue = FakeQueue()
         self.store = FakeContent()
+        self.ask = FakeAsk()
         self.lines: list[str] = []
         clock = FakeClock()
         log = Log(clock, self.lines.append)
-        self.submit = Submit(self.queue, self.store, clock, log, "gw.example", patience=0.05)
+        senders = Senders(self.ask, clock, log, patience=0.05)
+        self.submit = Submit(self.queue, self.store, senders, clock, log, "gw.example", patience=0.05)
 
     def __call__(self, message: Message = MESSAGE) -> Reply:
         return asyncio.run(self.submit(message, PEER))
@@ -94,7 +100,7 @@ def test_whatever_envelope_a_session_takes_fits_the_queue() -> None:
         taken += session.receive(f"RCPT TO:<{address}> {asked}\r\n".encode()) == replies.RECIPIENT_OK.wire
     assert 100 < taken < 1000
     noise = os.urandom(encoding.inline_limit() - encoding.ENVELOPE_ROOM).hex()[: encoding.inline_limit() * 3 // 5]
-    session.receive(f"DATA\r\nFrom: a\r\n\r\n{noise}\r\n.\r\n".encode())
+    session.receive(f"DATA\r\nFrom: a@b.example\r\n\r\n{noise}\r\n.\r\n".encode())
     message = session.event
     assert isinstance(message, Message)
     place = Place()
@@ -143,13 +149,80 @@ def test_a_bug_is_not_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("content", "start"),
     [
-        (b"DKIM-Signature: h=bcc\r\nBcc: x\r\n\r\n", b"554 5.6.0 Message refused: its DKIM signature covers Bcc"),
+        (
+            b"From: a@b.example\r\nDKIM-Signature: h=bcc\r\nBcc: x\r\n\r\n",
+            b"554 5.6.0 Message refused: its DKIM signature covers Bcc",
+        ),
         (b"no colon\r\n\r\n", b"554 5.6.0 Message refused: line 1 of the header"),
-        (b"Received: x\r\n" * 51 + b"\r\n", b"554 5.4.6 "),
+        (b"From: a@b.example\r\n" + b"Received: x\r\n" * 51 + b"\r\n", b"554 5.4.6 "),
+        (b"To: a@b.example\r\n\r\n", b"554 5.6.0 Message refused: the message has no From field"),
+        (b"From: a\r\n\r\n", b"554 5.6.0 Message refused: From cannot be read: an address has no @"),
+        (b"From: a@b.example\r\nFrom: a@b.example\r\n\r\n", b"554 5.6.0 Message refused: the message has 2 From"),
+        (
+            b"From: " + b",".join(b"a@d%d.example" % number for number in range(20)) + b"\r\n\r\n",
+            b"554 5.6.0 Message refused: the message names 21 sender domains; at most 20 are allowed",
+        ),
     ],
+    ids=["signed Bcc", "no header", "loop", "no From", "no address", "two From", "21 domains"],
 )
 def test_what_is_wrong_with_the_message_is_5xx(content: bytes, start: bytes) -> None:
     place = Place()
     assert place(replace(MESSAGE, content=content)).wire.startswith(start)
     assert not place.queue.sent
+    assert not place.ask.asked
     assert place.event["event"] == "refused"
+
+
+def other(domain: str) -> bytes:
+    return CONTENT.replace(b"jo@example.com", f"jo@example.com, boss@{domain}".encode())
+
+
+def test_the_envelope_s_domain_is_not_asked_about_again() -> None:
+    place = Place()
+    assert place().code == 250
+    assert not place.ask.asked
+
+
+def test_what_the_header_shows_besides_is_asked_about() -> None:
+    place = Place()
+    assert place(replace(MESSAGE, content=other("b.example"))).code == 250
+    assert place.ask.asked == [Question("b.example", "jo@example.com", "postmaster@b.example")]
+
+
+def test_the_header_of_a_notice_is_asked_about() -> None:
+    place = Place()
+    place.ask.rulings["example.com"] = Ruling(Standing.REFUSED, ("it has no token",), 30.0)
+    assert place(replace(MESSAGE, sender="")).wire.startswith(b"550-5.7.1 it has no token\r\n")
+
+
+@pytest.mark.parametrize(
+    ("standing", "start"),
+    [(Standing.REFUSED, b"550-5.7.1 "), (Standing.HELD, b"451-4.7.1 ")],
+)
+def test_a_sender_in_the_header_that_is_not_proved(standing: Standing, start: bytes) -> None:
+    place = Place()
+    place.ask.rulings["b.example"] = Ruling(standing, ("it has no token", "publish: this"), 30.0)
+    reply = place(replace(MESSAGE, content=other("b.example")))
+    assert reply.wire.startswith(start + b"it has no token\r\n")
+    assert not place.queue.sent
+    assert place.event == {
+        "event": "refused",
+        "time": 1_800_000_000.0,
+        "account": "jo@example.com",
+        "peer": PEER.ip,
+        "code": reply.code,
+        "enhanced": reply.enhanced,
+        "text": "it has no token",
+        "lines": 3,
+    }
+
+
+@pytest.mark.parametrize("trouble", ["silent", "failing"])
+def test_a_sender_in_the_header_of_whom_nobody_can_tell_is_the_queue_s(trouble: str) -> None:
+    place = Place()
+    if trouble == "silent":
+        place.ask.silent.add("b.example")
+    else:
+        place.ask.fail = TemporaryError("away")
+    assert place(replace(MESSAGE, content=other("b.example"))).code == 250
+    assert len(place.queue.sent) == 1

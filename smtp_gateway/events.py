@@ -1,0 +1,56 @@
+"""What a session asks its caller to do: act on the event, then call the method of Session named there."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from relay.address import Address
+from smtp_gateway.auth import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Write the replies, hand the socket to TLS, call `tls_started`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """Check the credentials, call `authenticated` or `authentication_failed`."""
+
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class Prove:
+    """Find out whether the account may send for the sender's domain, call `proved` or `not_proved`."""
+
+    account: str
+    sender: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed.
+
+    ret, envid: as in commands.Mail. dsn: (notify, orcpt) of each recipient that had one of them, as in commands.Rcpt.
+    """
+
+    account: str
+    helo: str
+    sender: str
+    recipients: tuple[str, ...]
+    content: bytes = field(repr=False)
+    eightbit: bool
+    smtputf8: bool
+    ret: str = ""
+    envid: str = ""
+    dsn: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Write the replies, close the connection. why: for the log."""
+
+    why: str
+
+
+Event = StartTls | Authenticate | Prove | Message | Close

@@ -1,0 +1,224 @@
+"""Senders over real sockets: when MAIL is answered, and what waits for it; test_server.py has the rest."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from relay.proof.ruling import Ruling, Standing
+from smtp_gateway.connection import Connection, Timeouts
+from tests.gateway import LOOPS, USER, Gateway, Wire, running
+
+MAIL = b"MAIL FROM:<jo@example.com>"
+OK = b"250 2.1.0 Sender OK\r\n"
+REST = b"RCPT TO:<a@b.example>\r\nDATA\r\nFrom: jo@example.com\r\n\r\nHello\r\n.\r\n"
+NO = Ruling(Standing.REFUSED, ("example.com has no token", "publish: this"), 30.0)
+REFUSED = (
+    b"550-5.7.1 example.com has no token\r\n550-5.7.1 publish: this\r\n"
+    b"550 5.7.1 run: mailrelay check jo@example.com --domain example.com\r\n"
+)
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+@pytest.fixture(params=LOOPS)
+def run(request: pytest.FixtureRequest) -> Run:
+    def run(main: Coroutine[Any, Any, Any]) -> Any:
+        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
+            return runner.run(main)
+
+    return run
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+def test_a_sender_that_is_not_proved_is_refused_with_the_record_to_publish(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.rulings["example.com"] = NO
+            wire = await Wire.logged_in(gateway)
+            assert await wire.ask(MAIL) == REFUSED
+            assert await wire.ask(b"MAIL FROM:<x@other.example>") == OK
+            assert [(each.account, each.sender) for each in gateway.ask.asked] == [
+                (USER, "jo@example.com"),
+                (USER, "x@other.example"),
+            ]
+            (line,) = gateway.events("refused")
+            assert (line["account"], line["code"], line["text"], line["lines"]) == (
+                USER,
+                550,
+                "example.com has no token",
+                3,
+            )
+
+    run(main())
+
+
+def test_any_number_of_refused_senders_is_no_error_of_the_client(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.rulings["example.com"] = NO
+            wire = await Wire.logged_in(gateway)
+            for _ in range(50):
+                assert await wire.ask(MAIL) == REFUSED
+            assert await wire.ask(b"NOOP") == b"250 2.0.0 OK\r\n"
+            assert len(gateway.ask.asked) == 1
+
+    run(main())
+
+
+def test_mail_is_answered_after_the_ruling_and_what_follows_waits(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.answer.clear()
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(MAIL + b"\r\n" + REST + MAIL + b"\r\nQUIT\r\n")
+            await until(lambda: gateway.ask.asked)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(wire.reader.readline(), 0.05)
+            gateway.ask.answer.set()
+            answers = (await wire.rest()).splitlines()
+            assert [each[:3] for each in answers] == [b"250", b"250", b"354", b"250", b"250", b"221"]
+            assert len(gateway.queue.sent) == len(gateway.ask.asked) == 1
+
+    run(main())
+
+
+def test_a_null_sender_is_not_asked_about(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            wire = await Wire.logged_in(gateway)
+            assert await wire.ask(b"MAIL FROM:<>") == OK
+            assert not gateway.ask.asked
+
+    run(main())
+
+
+def test_a_known_yes_makes_no_task(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            wire = await Wire.logged_in(gateway)
+            await wire.ask(MAIL)
+            monkeypatch.setattr(Connection, "_work", None)
+            wire.writer.write((b"RSET\r\n" + MAIL + b"\r\n") * 3 + b"QUIT\r\n")
+            assert [each[:3] for each in (await wire.rest()).splitlines()] == [b"250"] * 6 + [b"221"]
+            assert len(gateway.ask.asked) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("trouble", ["silent", "bug"])
+def test_a_sender_of_whom_nobody_can_tell_is_accepted(run: Run, monkeypatch: pytest.MonkeyPatch, trouble: str) -> None:
+    async def main() -> None:
+        async with running(Gateway(), patience=0.05) as gateway:
+            if trouble == "silent":
+                gateway.ask.silent.add("example.com")
+            else:
+                monkeypatch.setattr(gateway.site.senders, "_ruling", lambda *_: 1 / 0)
+            wire = await Wire.logged_in(gateway)
+            assert await wire.ask(MAIL) == OK
+            wire.writer.write(REST)
+            assert [(await wire.reply())[:3] for _ in range(3)] == [b"250", b"354", b"250"]
+            assert bool(gateway.events("bug")) == (trouble == "bug")
+
+    run(main())
+
+
+def test_another_sender_in_the_header_is_refused_and_the_session_goes_on(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.rulings["other.example"] = Ruling(Standing.HELD, ("later",), 30.0)
+            wire = await Wire.logged_in(gateway)
+            for sender, code in ((b"x@other.example", b"451"), (b"jo@example.com", b"250")):
+                wire.writer.write(MAIL + b"\r\n" + REST.replace(b"jo@example.com", sender))
+                assert [(await wire.reply())[:3] for _ in range(4)] == [b"250", b"250", b"354", code]
+            assert len(gateway.queue.sent) == 1
+
+    run(main())
+
+
+def test_our_wait_is_not_the_client_s_idleness(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway(), timeouts=Timeouts(idle=0.1)) as gateway:
+            wire = await Wire.logged_in(gateway)
+            gateway.ask.answer.clear()
+            wire.writer.write(MAIL + b"\r\n")
+            await until(lambda: gateway.ask.asked)
+            asyncio.get_running_loop().call_later(0.3, gateway.ask.answer.set)
+            assert await wire.reply() == OK
+            assert (await wire.reply()).startswith(b"421 4.4.2 ")
+
+    run(main())
+
+
+def test_a_drain_waits_for_the_ruling(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.answer.clear()
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(MAIL + b"\r\n" + REST)
+            await until(lambda: gateway.ask.asked)
+            stopping = asyncio.create_task(gateway.server.stop(10.0))
+            await asyncio.sleep(0)
+            gateway.ask.answer.set()
+            answers = (await wire.rest()).splitlines()
+            assert [each[:3] for each in answers] == [b"250", b"250", b"354", b"250", b"421"]
+            await stopping
+
+    run(main())
+
+
+def test_a_client_that_goes_away_meanwhile_leaves_nothing_behind(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.answer.clear()
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(MAIL + b"\r\n" + REST)
+            await until(lambda: gateway.ask.asked)
+            (connection,) = gateway.site.connections
+            wire.writer.transport.abort()
+            await until(lambda: connection._lost)
+            gateway.ask.answer.set()
+            await until(lambda: not gateway.site.connections)
+            assert not gateway.queue.sent
+
+    run(main())
+
+
+def test_refusals_that_nobody_reads_do_not_pile_up(run: Run) -> None:
+    """A refusal is many times as long as the command: a client that only writes must not fill our memory."""
+
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            gateway.ask.rulings["example.com"] = Ruling(Standing.REFUSED, ("x" * 400,) * 12, 30.0)
+            wire = await Wire.logged_in(gateway)
+            count = 8_000  # 40 MB of replies
+            wire.writer.write((MAIL + b"\r\n") * count + b"QUIT\r\n")
+            (connection,) = gateway.site.connections
+            await until(lambda: connection._clogged)
+            for _ in range(50):
+                await asyncio.sleep(0.001)
+            assert connection._transport.get_write_buffer_size() < 500_000
+            assert not connection._task
+            answers = (await wire.rest()).split(b"\r\n")
+            assert len(answers) == 12 * count + 2
+            assert answers[-2].startswith(b"221 ")
+
+    run(main())
+
+
+def test_a_client_that_never_reads_is_cut_off(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway(), timeouts=Timeouts(idle=0.2, linger=0.05)) as gateway:
+            gateway.ask.rulings["example.com"] = Ruling(Standing.REFUSED, ("x" * 400,) * 12, 30.0)
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write((MAIL + b"\r\n") * 8_000)
+            await until(lambda: not gateway.site.connections)
+            assert gateway.events("cut_off")[0]["why"] == "idle"
+
+    run(main())
