@@ -10,7 +10,8 @@ from local.mappings import Mapping, Poller
 from local.processes import StartError, base_environment
 from local.stack import CREDENTIALS, ROOT, Aws, Stack
 
-WORKERS: Final = 4  # of each function at most, whatever the template allows: one machine
+WORKERS: Final = 4  # of each function for its queue at most, whatever the template allows: one machine
+MORE_WORKERS: Final = 4  # for who calls it directly: the gateway doesn't wait for a backlog
 LAYER: Final = ROOT / "layers" / "relay"
 
 
@@ -57,7 +58,7 @@ def _function(aws: Aws, stack: Stack, title: str, name: str, speed: float) -> Fu
 
 def start_functions(service: LambdaService, found: list[Function]) -> None:
     """One worker each, all ready. StartError if one's code can't be loaded."""
-    pools = [service.add(function, WORKERS) for function in found]
+    pools = [service.add(function, WORKERS + MORE_WORKERS) for function in found]
     with ThreadPoolExecutor(len(pools)) as threads:
         for started in [threads.submit(pool.warm) for pool in pools]:
             started.result()

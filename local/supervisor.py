@@ -145,7 +145,7 @@ class System:
         start_functions(service, functions(aws, stack, options.clock_speed))
         for poller in start_mappings(aws, service, mappings(aws, stack, options.clock_speed)):
             self._exit.callback(poller.stop)
-        gateway = self._gateway(spawner, authority, aws, stack, host_name)
+        gateway = self._gateway(spawner, authority, aws, stack, host_name, service.url)
         self._write_state(aws, stack, dns, sink, gateway, authority.ca_file)
 
     def _check(self, host_name: str) -> str:
@@ -176,7 +176,7 @@ class System:
         return Aws(endpoint, REGION), given_dns or addresses["dns"], addresses["sink"]
 
     def _gateway(
-        self, spawner: Spawner, authority: Authority, aws: Aws, stack: Stack, host_name: str
+        self, spawner: Spawner, authority: Authority, aws: Aws, stack: Stack, host_name: str, lambda_url: str
     ) -> dict[str, Any]:
         """Its "listening" event."""
         certificate = authority.issue("gateway", (host_name, "localhost", socket.gethostname(), HOST, "::1"))
@@ -188,6 +188,7 @@ class System:
                 **CREDENTIALS,
                 "AWS_REGION": aws.region,
                 "AWS_ENDPOINT_URL": aws.endpoint,
+                "AWS_ENDPOINT_URL_LAMBDA": lambda_url,
                 "AWS_EC2_METADATA_DISABLED": "true",
                 "GATEWAY_HOST_NAME": host_name,
                 "GATEWAY_LISTEN": f"{HOST}:{self.options.port}",
@@ -195,6 +196,7 @@ class System:
                 "GATEWAY_CERT_FILE": str(certificate.cert_file),
                 "GATEWAY_KEY_FILE": str(certificate.key_file),
                 "GATEWAY_VALIDATE_QUEUE_URL": stack.resources["ValidateQueue"],
+                "GATEWAY_VALIDATE_FUNCTION": stack.resources["ValidateFunction"],
                 "GATEWAY_ACCOUNTS_TABLE": stack.resources["AccountsTable"],
                 "GATEWAY_CONTENT_BUCKET": stack.resources["ContentBucket"],
             },
