@@ -68,7 +68,8 @@ def notice(judged: Judged, to: str, id: str, host_name: str) -> bytes:
     ]
     body = [line for each in paragraphs for line in (*wrap.wrap(each), "")]
     for problem in judged.verdict.problems:  # a record stands alone on its line, to be copied
-        body += [*wrap.wrap(f"{shown(problem.what, 400)}. Publish:"), "", f"  {shown(problem.publish, 700)}", ""]
+        said = ". ".join(filter(None, (problem.what, problem.hint)))
+        body += [*wrap.wrap(f"{shown(said, 800)}. Publish:"), "", f"  {shown(problem.publish, 700)}", ""]
     body += ["Record by record:", "", f"  mailrelay check {to} --domain {domain}"]
     return "\r\n".join(
         [

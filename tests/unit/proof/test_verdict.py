@@ -190,7 +190,7 @@ PROBLEMS = {
         GOOD + 'd.example. TXT "v=spf1 mx -all"',
         Proof.SPF,
         "is invalid: there are 2 SPF records",
-        'd.example. TXT "v=spf1 include:elastx.email -all"',
+        'd.example. TXT "v=spf1 include:elastx.email mx -all"',
     ),
     "no DMARC": (
         RELAY + GOOD_TOKEN + GOOD_SPF,
@@ -270,6 +270,15 @@ def test_explain_is_bounded() -> None:
     assert told + text.count("lacks") == 60
     assert len(explain((refused(3, "x" * 5000),))) <= 1000
     assert explain((refused(1, "é\r\n"),)).endswith("publish: ???.")
+
+
+def test_a_near_miss_is_recognised() -> None:
+    newline = token_value(USER + "\n", "elastx-mrs")
+    (problem,) = verdict(GOOD.replace(TOKEN, newline)).problems
+    assert "echo -n" in problem.hint
+    found = verdict(GOOD.replace(TOKEN, newline))
+    assert problem.hint in lines(found)
+    assert f"({problem.hint}); publish: " in explain((found,))
 
 
 def test_lines() -> None:

@@ -68,7 +68,7 @@ def decode_verdict(text: str) -> Verdict:
             user=found["user"],
             sender=found["sender"],
             decided=found["decided"],
-            problems=tuple(Problem(Proof(proof), what, publish) for proof, what, publish in found["problems"]),
+            problems=tuple(Problem(Proof(proof), *texts) for proof, *texts in found["problems"]),
             warnings=tuple(found["warnings"]),
             rules={Proof(proof): rule for proof, rule in found["rules"].items()},
             policy=Policy(**found["policy"]),
@@ -86,7 +86,7 @@ def _fields(verdict: Verdict) -> dict[str, Any]:
     return {
         "v": VERSION,
         **plain,
-        "problems": [[each.proof, each.what, each.publish] for each in verdict.problems],
+        "problems": [[each.proof, each.what, each.publish, each.hint] for each in verdict.problems],
         "policy": {each.name: getattr(verdict.policy, each.name) for each in fields(verdict.policy)},
         "answers": [encode_answer(question, answer) for question, answer in verdict.answers.items()],
         "terms": {each.name: getattr(verdict.terms, each.name) for each in fields(verdict.terms)},

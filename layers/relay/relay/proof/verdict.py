@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from relay.errors import TemporaryError
 from relay.ports import DnsStatus, Resolver
@@ -18,6 +18,9 @@ from relay.proof.lookup import Answer, Lookup, Question, Replay, timeless
 from relay.proof.spf import Reach, Result
 from relay.proof.spf_record import shown
 from relay.proof.token import DnsRecord, records_to_publish
+
+if TYPE_CHECKING:
+    from relay.proof.hint_text import Hint
 
 TOTAL_SECONDS: Final = 20.0  # one verdict, all lookups
 
@@ -45,11 +48,13 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """what: one sentence without a full stop. publish: the exact record that mends it, as a master file has it."""
+    """what: one sentence without a full stop. publish: the exact record that mends it, as a master file has it. hint:
+    a sentence about what was published instead, "" if nobody can tell (relay.proof.hints)."""
 
     proof: Proof
     what: str
     publish: str
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +158,13 @@ async def judge(
         if isinstance(each, BaseException):
             raise each
         findings.append(each)
+    problems = tuple(each.problem for each in findings if each.problem)
     return Verdict(
         domain,
         user,
         sender if any(each.per_sender for each in findings) else "",
         now,
-        problems=tuple(each.problem for each in findings if each.problem),
+        problems=_hinted(case, problems) if problems else (),
         warnings=tuple(warning for each in findings for warning in each.warnings),
         rules={each.proof: each.rule for each in findings if each.rule},
         policy=findings[-1].policy,
@@ -167,6 +173,24 @@ async def judge(
         per_sender=any(each.per_sender for each in findings),
         terms=terms,
     )
+
+
+def _hinted(case: _Case, problems: tuple[Problem, ...]) -> tuple[Problem, ...]:
+    """With what seems to have gone wrong, and the record as it was probably meant."""
+    from relay.proof.hints import near_misses  # good domains, nearly all of them, don't need it
+
+    names = {"token_name": case.terms.token_name, "spf_domain": case.terms.spf_domain.lower()}
+    near = near_misses(case.domain, case.user, answers=case.lookup.answers, **names)
+    of = dict(zip(Proof, near.proofs, strict=True))
+    return tuple(_with_hint(case, each, of[each.proof]) for each in problems)
+
+
+def _with_hint(case: _Case, problem: Problem, hint: "Hint") -> Problem:
+    publish = problem.publish
+    if hint.publish:
+        name = case.to_publish[list(Proof).index(problem.proof)].name
+        publish = str(DnsRecord(name, "TXT", hint.publish))
+    return replace(problem, hint=hint.says[0] if hint.says else "", publish=publish)
 
 
 async def replay(verdict: Verdict) -> Verdict:
@@ -270,7 +294,8 @@ def explain(verdicts: Iterable[Verdict], longest: int = 1000) -> str:
     problems = [problem for verdict in verdicts for problem in verdict.problems]
     text = "sender not authorised by DNS:"
     for index, problem in enumerate(problems):
-        sentence = f" {problem.what}; publish: {shown(problem.publish, 400)}."
+        hint = f" ({problem.hint})" if problem.hint else ""
+        sentence = f" {problem.what}{hint}; publish: {shown(problem.publish, 400)}."
         left = len(problems) - index
         if len(text) + len(sentence) > longest - len(" And 1000 more problems.") and index:
             return f"{text} And {left} more problem{'s' * (left > 1)}."
@@ -279,9 +304,8 @@ def explain(verdicts: Iterable[Verdict], longest: int = 1000) -> str:
 
 
 def lines(verdict: Verdict) -> tuple[str, ...]:
-    """The same line by line, for a reply: each problem, then its record."""
-    return tuple(
-        shown(line, 400)
-        for problem in verdict.problems
-        for line in (f"sender not authorised by DNS: {problem.what}", f"publish: {problem.publish}")
-    )
+    """The same line by line, for a reply: each problem, what seems to have gone wrong, the record to publish."""
+    found: list[str] = []
+    for problem in verdict.problems:
+        found += [f"sender not authorised by DNS: {problem.what}", problem.hint, f"publish: {problem.publish}"]
+    return tuple(shown(line, 400) for line in found if line)
