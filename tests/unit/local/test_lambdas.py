@@ -1,8 +1,10 @@
 """Toy functions under the real runtime client."""
 
+import asyncio
 import json
 import os
 import signal
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -12,8 +14,14 @@ from typing import Any
 
 import pytest
 
+from local import functions
+from local.functions import start_functions
 from local.lambdas import Function, LambdaService
 from local.processes import Spawner, StartError, base_environment
+from relay.aws.client import AwsClient
+from relay.aws.http import CONNECTIONS
+from relay.aws.lambdas import invoke
+from relay.aws.signing import Credentials
 from tests.unit.local.toy import BROKEN, TOY
 
 
@@ -129,6 +137,35 @@ def test_invoke_over_http(service: LambdaService, folder: Path) -> None:
     assert "X-Amz-Function-Error" not in headers
     assert post(url, b'{"do": "fail"}')[1]["X-Amz-Function-Error"] == "Unhandled"
     assert post(f"{service.url}/2015-03-31/functions/none/invocations", b"{}")[0] == 404
+
+
+def test_many_at_once_over_kept_connections(service: LambdaService, folder: Path) -> None:
+    """As the gateway asks: as many at once as its client has connections, again and again, none lost or mixed up."""
+    service.add(toy(folder), limit=2).warm()
+
+    async def main() -> list[Any]:
+        client = AwsClient("us-east-1", endpoint_urls={"LAMBDA": service.url}, credentials=Credentials("x", "x"))
+        try:
+            async with asyncio.timeout(30):
+                numbers = range(4 * CONNECTIONS)
+                return await asyncio.gather(*(invoke(client, "toy-name", {"n": number}) for number in numbers))
+        finally:
+            await client.close()
+
+    assert asyncio.run(main()) == [{"got": {"n": number}} for number in range(4 * CONNECTIONS)]
+
+
+def test_a_direct_call_finds_a_worker_while_the_queue_s_are_busy(service: LambdaService, folder: Path) -> None:
+    start_functions(service, [toy(folder)])
+    with ThreadPoolExecutor(functions.WORKERS + 1) as threads:
+        for _ in range(functions.WORKERS):  # a mapping has at most so many at once
+            threads.submit(service.invoke, "toy-name", b'{"do": "hang"}')
+        while len(service.workers("toy-name")) < functions.WORKERS:
+            time.sleep(0.005)
+        try:
+            assert threads.submit(call, service, hello=1).result(10) == {"got": {"hello": 1}}
+        finally:
+            service.close()
 
 
 def test_a_closed_service_leaves_no_process(spawner: Spawner, folder: Path) -> None:
