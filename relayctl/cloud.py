@@ -12,12 +12,13 @@ from relay.aws.lambdas import invoke
 from relay.aws.ledger import DynamoLedger
 from relay.aws.messages import DynamoMessages
 from relay.aws.queue import SqsQueue
+from relay.aws.receipts import DynamoReceipts
 from relay.aws.signing import Credentials
-from relay.aws.stack import stack_outputs
+from relay.aws.stack import StackFacts, stack_facts
 from relay.errors import RelayError, TemporaryError
-from relayctl.context import STAGES, Cloud, Service, StageQueue, Target
-from relayctl.dns import template_service
+from relayctl.context import STAGES, Cloud, StageQueue, Target
 from relayctl.errors import CommandError
+from relayctl.service import service_of, template_parameters
 
 # Where a local system's state file has what a stack has among its outputs.
 LOCAL_NAMES = {
@@ -25,26 +26,29 @@ LOCAL_NAMES = {
     "MessagesTableName": ("tables", "MessagesTable"),
     "LedgerTableName": ("tables", "LedgerTable"),
     "AccountsTableName": ("tables", "AccountsTable"),
+    "ReceiptsTableName": ("tables", "ReceiptsTable"),
     **{
         f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
         for stage in STAGES
         for kind in ("", "DeadLetter")
     },
 }
-OUTPUTS = (*LOCAL_NAMES, "ContentBucketName", "TokenName", "SpfDomain", "HostName")
+OUTPUTS = (*LOCAL_NAMES, "ContentBucketName")
 
 
 class AwsCloud:
-    """functions: where they are invoked. outputs: the stack's."""
+    """functions: where they are invoked. facts: the stack's."""
 
-    def __init__(self, client: AwsClient, functions: AwsClient, outputs: Mapping[str, str]) -> None:
+    def __init__(self, client: AwsClient, functions: AwsClient, facts: StackFacts) -> None:
+        outputs = facts.outputs
         self._functions = functions
         self._accounts_function = outputs["AccountsFunctionName"]
         self.messages = DynamoMessages(client, outputs["MessagesTableName"])
         self.ledger = DynamoLedger(client, outputs["LedgerTableName"])
         self.users = DynamoAccounts(client, outputs["AccountsTableName"])
+        self.receipts = DynamoReceipts(client, outputs["ReceiptsTableName"])
         self.content = S3Content(client, outputs["ContentBucketName"])
-        self.service = Service(outputs["TokenName"], outputs["SpfDomain"], outputs["HostName"])
+        self.service = service_of(facts.parameters)
         self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}
 
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
@@ -60,16 +64,16 @@ def _stage(client: AwsClient, outputs: Mapping[str, str], name: str) -> StageQue
 async def connect(target: Target) -> AsyncIterator[Cloud]:
     """The AWS side of `target`; CommandError says what is missing or does not answer."""
     try:
-        outputs = (
-            _local_outputs(target.state)
+        facts = (
+            _local_facts(target.state)
             if not target.stack
-            else stack_outputs(target.stack, target.region, target.endpoint)
+            else stack_facts(target.stack, target.region, target.endpoint)
         )
     except KeyError as error:
         raise CommandError(f"{target.name} lacks {error}: start `mailrelay local` again") from None
     except RelayError as error:
         raise CommandError(f"{target.name}: {error}") from None
-    missing = [name for name in OUTPUTS if name not in outputs]
+    missing = [name for name in OUTPUTS if name not in facts.outputs]
     if missing:
         raise CommandError(f"{target.name} has no output {missing[0]}: deploy the present template.yaml")
     # the local endpoint never gets a person's own credentials
@@ -79,7 +83,7 @@ async def connect(target: Target) -> AsyncIterator[Cloud]:
     runs = target.state.get("lambda")
     functions = AwsClient(target.region, runs, credentials=credentials) if runs else client
     try:
-        yield AwsCloud(client, functions, outputs)
+        yield AwsCloud(client, functions, facts)
     except TemporaryError as error:
         hint = "" if target.stack else "; is `mailrelay local` still running?"
         raise CommandError(f"{target.name} does not answer: {error.detail or error.safe}{hint}") from None
@@ -88,8 +92,8 @@ async def connect(target: Target) -> AsyncIterator[Cloud]:
         await client.close()
 
 
-def _local_outputs(state: Mapping[str, Any]) -> dict[str, str]:
-    service = template_service()  # a local system is always the present template's
-    found = {output: state[section][name] for output, (section, name) in LOCAL_NAMES.items()}
-    found["ContentBucketName"] = state["bucket"]
-    return {**found, "TokenName": service.token_name, "SpfDomain": service.spf_domain, "HostName": service.host_name}
+def _local_facts(state: Mapping[str, Any]) -> StackFacts:
+    outputs = {output: state[section][name] for output, (section, name) in LOCAL_NAMES.items()}
+    outputs["ContentBucketName"] = state["bucket"]
+    # a local system is always the present template's
+    return StackFacts(outputs, {**template_parameters(), **state.get("parameters", {})})

@@ -1,12 +1,16 @@
 """What a command gets besides its arguments: where to print, the world outside, all of it replaceable."""
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
 from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Queue
+from relay.proof.judge import Patience
+from relay.proof.receipt import Receipts
+from relay.proof.verdict import Terms
 
 STAGES: Final = ("validate", "deliver", "record")
 
@@ -26,11 +30,22 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What senders publish and where they connect: the template's parameters."""
+    """What senders publish, where they connect and by what they are judged: the template's parameters.
+
+    egress, dmarc_required: as in Terms. dkim: "off", "warn" or "require".
+    """
 
     token_name: str
     spf_domain: str
     host_name: str
+    egress: tuple[str, ...] = ()
+    dmarc_required: bool = True
+    dkim: str = "warn"
+    patience: Patience = field(default_factory=Patience)
+
+    @property
+    def terms(self) -> Terms:
+        return Terms(self.token_name, self.spf_domain, self.egress, self.host_name, self.dmarc_required)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +76,9 @@ class Cloud(Protocol):
     def users(self) -> Accounts: ...
 
     @property
+    def receipts(self) -> Receipts: ...
+
+    @property
     def stages(self) -> Mapping[str, StageQueue]:
         """By stage, in their order: STAGES."""
         ...
@@ -75,6 +93,7 @@ class Context:
     """out: standard output. environment, folder: the process's. now: epoch seconds (so it is a relay.ports.Clock).
 
     ask: prompt -> a password typed unseen. connect: opens a target's AWS side; CommandError if it can't.
+    pause: waits for so many seconds.
     """
 
     out: TextIO
@@ -83,3 +102,4 @@ class Context:
     now: Callable[[], float]
     ask: Callable[[str], str]
     connect: Callable[[Target], AbstractAsyncContextManager[Cloud]]
+    pause: Callable[[float], Awaitable[None]] = asyncio.sleep

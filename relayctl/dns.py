@@ -2,8 +2,6 @@
 
 import argparse
 import asyncio
-import re
-from pathlib import Path
 from typing import Any, Final
 
 from relay.accounts import user_name
@@ -12,9 +10,8 @@ from relay.errors import PermanentError
 from relay.proof.token import DnsRecord, records_to_publish
 from relayctl import render, target
 from relayctl.context import Context, Service
-from relayctl.errors import DONE, CommandError, UsageError
-
-TEMPLATE: Final = Path(__file__).resolve().parents[1] / "template.yaml"
+from relayctl.errors import DONE, UsageError
+from relayctl.service import template_service
 
 EPILOG: Final = """\
 examples:
@@ -93,19 +90,3 @@ def _service(arguments: argparse.Namespace, context: Context) -> Service:
 async def _deployed_service(arguments: argparse.Namespace, context: Context) -> Service:
     async with context.connect(target.find(arguments, context)) as cloud:
         return cloud.service
-
-
-def template_service(path: Path = TEMPLATE) -> Service:
-    """The defaults of the template's parameters."""
-    try:
-        text = path.read_text("utf-8")
-    except OSError:
-        raise CommandError("which relay? name one with --state-file FILE or --stack NAME --region REGION") from None
-
-    def default(parameter: str) -> str:
-        found = re.search(rf"^  {parameter}:\n(?:    .*\n)*?    Default: (\S+)$", text, re.MULTILINE)
-        if not found:
-            raise CommandError(f"{path}: parameter {parameter} has no default; name a relay with --stack NAME")
-        return found[1]
-
-    return Service(default("TokenName"), default("SpfDomain"), default("HostName"))

@@ -1,7 +1,7 @@
 """What the command's tests share: a Ctl that runs it against fakes, and rows as the relay records them."""
 
 import io
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from relay.outcome import Outcome, State
 from relay.ports import Row
 from relayctl.context import STAGES, Cloud, Context, Service, Target
 from relayctl.main import run
-from tests.fakes import FakeAccounts, FakeContent, FakeDeadLetters, FakeLedger, FakeMessages, FakeQueue
+from tests.fakes import FakeAccounts, FakeContent, FakeDeadLetters, FakeLedger, FakeMessages, FakeQueue, FakeReceipts
 
 RECEIVED = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 ID = "0192f0c4-0000-7000-8000-000000000001"
@@ -64,6 +64,7 @@ class FakeCloud:
         self.ledger = FakeLedger()
         self.content = FakeContent()
         self.users = FakeAccounts()
+        self.receipts = FakeReceipts()
         self.stages = {stage: FakeStage() for stage in STAGES}
         self.service = Service("token", "spf.example", "smtp.example")
         self.asked: list[dict[str, Any]] = []
@@ -74,13 +75,21 @@ class FakeCloud:
         return self.answer
 
 
+def nothing() -> None:
+    """While the command waits."""
+
+
 @dataclass
 class Ctl:
+    """meanwhile: called each time that the command waits, with its output so far in `out`. pauses: for how long."""
+
     folder: Path
     cloud: FakeCloud = field(default_factory=FakeCloud)
     environment: Mapping[str, str] = field(default_factory=dict)
     targets: list[Target] = field(default_factory=list)
     out: str = ""
+    meanwhile: Callable[[], None] = nothing
+    pauses: list[float] = field(default_factory=list)
 
     def __call__(self, *argv: str) -> int:
         out = io.StringIO()
@@ -90,7 +99,13 @@ class Ctl:
             self.targets.append(target)
             yield self.cloud
 
-        context = Context(out, self.environment, self.folder, lambda: RECEIVED + 3600, lambda _: "secret", connect)
+        async def pause(seconds: float) -> None:
+            self.pauses.append(seconds)
+            self.out = out.getvalue()
+            self.meanwhile()
+
+        now = lambda: RECEIVED + 3600 + sum(self.pauses)  # noqa: E731
+        context = Context(out, self.environment, self.folder, now, lambda _: "secret", connect, pause)
         code = run(argv, context)
         self.out = out.getvalue()
         return code

@@ -1,16 +1,25 @@
 """`mailrelay check`: what is found, what is wanted, and the exit code, against a real DNS server."""
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from relay.dns import DnspythonResolver
 from relay.ports import Account
+from relay.proof.receipt import Known
 from relay.proof.token import DnsRecord, token_value
-from relayctl.check import record_of
+from relay.proof.verdict import Verdict, judge
+from relayctl.context import Service
+from relayctl.inquiry import record_of
 from tests.dnsserver import TestDnsServer
-from tests.unit.relayctl.harness import STATE, Ctl
+from tests.unit.proof import near_misses
+from tests.unit.proof.near_misses import MISSES, Miss
+from tests.unit.relayctl.harness import RECEIVED, STATE, Ctl
 
 USER = "User@login.example"
 TOKEN = token_value(USER, "token")
@@ -19,11 +28,12 @@ d.example. TXT "{TOKEN}"
 d.example. TXT "v=spf1 include:spf.example -all"
 _dmarc.d.example. TXT "v=DMARC1; p=none"
 """
+UNKNOWN = "The relay itself has not been asked about it yet.\n"
 
 
 @pytest.fixture
 def dns() -> Iterator[TestDnsServer]:
-    with TestDnsServer(GOOD) as server:
+    with TestDnsServer(GOOD, negative_ttl=300) as server:
         yield server
 
 
@@ -54,13 +64,14 @@ DMARC: right
   found at _dmarc.d.example, TXT:
     v=DMARC1; p=none
 
+{UNKNOWN}
 Yes: all is right.
 """
     )
 
 
 def test_what_is_wrong_and_what_to_publish(checked: Ctl, dns: TestDnsServer) -> None:
-    dns.add('e.example. TXT "token=0000"\ne.example. TXT "v=spf1 mx -all"\n')
+    dns.add(f'e.example. TXT "token={near_misses.sha256("else")}"\ne.example. TXT "v=spf1 mx -all"\n')
     assert checked("check", USER, "--domain", "e.example") == 1
     assert (
         checked.out
@@ -69,8 +80,10 @@ May {USER} send mail from e.example?
 
 Ownership token: wrong
   found at e.example, TXT:
-    token=0000
+    token={near_misses.sha256("else")}
   e.example has 1 token record, none of them for {USER}
+  hint: the token record of e.example is the hash of another user name: leave
+  it, and publish one for {USER}, too
   publish at e.example, TXT:
     {TOKEN}
 
@@ -87,6 +100,7 @@ DMARC: wrong
   publish at _dmarc.e.example, TXT:
     v=DMARC1; p=none
 
+{UNKNOWN}
 No: mail is refused until this is put right.
 """
     )
@@ -104,6 +118,7 @@ def test_as_json(checked: Ctl, dns: TestDnsServer) -> None:
         "account": True,
         "error": None,
         "warnings": ["the DMARC record of e.example is at the domain itself; receivers only look at _dmarc.e.example"],
+        "relay": None,
     }
     assert [(each["proof"], each["ok"], each["found"]) for each in records] == [
         ("token", False, []),
@@ -118,6 +133,7 @@ def test_as_json(checked: Ctl, dns: TestDnsServer) -> None:
         "found": ["v=spf1 mx -all"],
         "wanted": "v=spf1 include:spf.example mx -all",
         "problem": "the SPF record of e.example does not include spf.example",
+        "hints": [],
         "publish": {"name": "e.example", "type": "TXT", "value": "v=spf1 include:spf.example mx -all"},
     }
     assert (records[2]["wanted"], records[2]["problem"], records[2]["publish"]) == ("v=DMARC1; p=none", None, None)
@@ -125,7 +141,7 @@ def test_as_json(checked: Ctl, dns: TestDnsServer) -> None:
 
 def test_the_answers_shown_are_the_answers_judged(checked: Ctl, dns: TestDnsServer) -> None:
     checked("check", USER, "--domain", "d.example")
-    assert dns.asked == {("d.example", "TXT"): 1, ("_dmarc.d.example", "TXT"): 1}
+    assert dns.asked == {(name, "TXT"): 1 for name in ("d.example", "_dmarc.d.example", "_dmarc.example")}
 
 
 def test_dns_that_does_not_answer(checked: Ctl, dns: TestDnsServer) -> None:
@@ -176,3 +192,321 @@ def test_what_dns_has_does_not_reach_the_terminal_raw(checked: Ctl, dns: TestDns
 def test_a_record_comes_back_from_its_master_file_form(value: str) -> None:
     record = DnsRecord("a.example", "TXT", value)
     assert record_of(str(record)) == record
+
+
+# --- near misses ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def near(ctl: Ctl) -> Ctl:
+    ctl.cloud.service = Service(near_misses.NAME, near_misses.RELAY, "smtp.elastx.email")
+    ctl.cloud.users.items[near_misses.USER.lower()] = Account(near_misses.USER, b"", b"", "", 0.0)
+    return ctl
+
+
+@pytest.mark.parametrize("miss", MISSES.values(), ids=MISSES.keys())
+def test_a_near_miss_is_recognised(near: Ctl, miss: Miss) -> None:
+    with TestDnsServer(miss.zone) as server:
+        ask = ("check", near_misses.USER, "--domain", near_misses.D, "--dns", server.address)
+        assert near(*ask, "--json") == 1
+        records = json.loads(near.out)["records"]
+        assert near(*ask) == 1
+    (record,) = (each for each in records if not each["ok"])
+    assert record["proof"] == miss.proof
+    assert record["hints"] == list(miss.says)
+    text = " ".join(near.out.split())
+    for said in miss.says:
+        assert f"hint: {' '.join(said.split())}" in text
+    assert max(map(len, near.out.splitlines())) <= 80
+    if miss.publish:
+        assert record["publish"]["value"] == record["wanted"] == miss.publish
+
+
+def test_what_may_be_found_elsewhere_is_not_asked_for_when_all_is_right(near: Ctl) -> None:
+    with TestDnsServer("".join(near_misses.line(*each) for each in near_misses.GOOD.values())) as server:
+        assert near("check", near_misses.USER, "--domain", near_misses.D, "--dns", server.address) == 0
+        assert ("www.mail.corp.example", "TXT") not in server.asked
+
+
+def test_a_place_that_does_not_answer_is_only_a_hint_less(near: Ctl) -> None:
+    miss = MISSES["elsewhere: token at _spf"]
+    with TestDnsServer(miss.zone) as server:
+        server.servfail |= {f"www.{near_misses.D}", "corp.example"}
+        ask = ("check", near_misses.USER, "--domain", near_misses.D, "--dns", server.address)
+        assert near(*ask, "--json") == 1
+    assert json.loads(near.out)["records"][0]["hints"] == list(miss.says)
+
+
+def test_what_is_right_and_yet_dangerous(checked: Ctl, dns: TestDnsServer) -> None:
+    dns.remove("d.example", "TXT")
+    dns.add(GOOD.replace("-all", "+all"))
+    assert checked("check", USER, "--domain", "d.example") == 0
+    assert 'Note: the SPF record of d.example has "+all", which lets anybody send' in checked.out
+
+
+# --- by the rules of the relay asked -------------------------------------------------------------
+
+
+def test_the_relay_s_addresses_decide(checked: Ctl, dns: TestDnsServer) -> None:
+    dns.add('spf.example. TXT "v=spf1 ip4:192.0.2.0/28 -all"\n')
+    checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1",))
+    assert checked("check", USER, "--domain", "d.example") == 0
+    checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1", "192.0.2.99"))
+    assert checked("check", USER, "--domain", "d.example", "--json") == 1
+    assert '"fail" to the relay\'s address 192.0.2.99' in json.loads(checked.out)["records"][1]["problem"]
+
+
+def test_dmarc_may_be_optional(checked: Ctl, dns: TestDnsServer) -> None:
+    dns.remove("_dmarc.d.example", "TXT")
+    assert checked("check", USER, "--domain", "d.example") == 1
+    checked.cloud.service = replace(checked.cloud.service, dmarc_required=False)
+    assert checked("check", USER, "--domain", "d.example") == 0
+    assert "DMARC: not there, and not required\n  found at _dmarc.d.example: nothing\n" in checked.out
+    assert "Note: d.example has no DMARC record.\n" in checked.out
+
+
+def test_what_check_cannot_see_is_said(checked: Ctl) -> None:
+    checked.cloud.service = replace(checked.cloud.service, dkim="require")
+    assert checked("check", USER, "--domain", "d.example") == 0
+    assert "Note: the relay also wants a DKIM signature of the From domain" in checked.out
+
+
+def test_an_spf_record_that_depends_on_the_sender(checked: Ctl, dns: TestDnsServer) -> None:
+    dns.remove("d.example", "TXT")
+    dns.add(GOOD.replace("include:", "exists:%{l}.ok.example include:") + "news.ok.example. A 127.0.0.2\n")
+    dns.add('spf.example. TXT "v=spf1 -all"\n')
+    checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1",))
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert "this is about postmaster@d.example." in " ".join(checked.out.split())
+    assert checked("check", USER, "--sender", "news@D.example") == 0
+    assert "this is about news@d.example." in " ".join(checked.out.split())
+
+
+@pytest.mark.parametrize(
+    ("argv", "line"),
+    [
+        (["--sender", "news"], "--sender 'news': the address has no domain"),
+        (["--sender", "a@b.example", "--domain", "c.example"], "is not of the domain c.example: leave --domain out"),
+    ],
+    ids=["no address", "another domain"],
+)
+def test_a_sender_that_makes_no_sense(ctl: Ctl, capsys: pytest.CaptureFixture[str], argv: list[str], line: str) -> None:
+    assert ctl("check", USER, *argv) == 2
+    assert line in capsys.readouterr().err
+
+
+# --- what the relay remembers --------------------------------------------------------------------
+
+NOW = RECEIVED + 3600
+
+
+@pytest.fixture
+def remember(checked: Ctl, dns: TestDnsServer) -> Callable[..., Known]:
+    """Puts into the relay's memory what DNS says now, with changes to Known."""
+
+    def put(**changes: Any) -> Known:
+        resolver = DnspythonResolver((dns.address,))
+        terms = checked.cloud.service.terms
+        found: Verdict = asyncio.run(judge("d.example", USER, terms=terms, resolver=resolver, now=NOW - 600))
+        known = Known(found, until=NOW + 30, confirmed=NOW - 60, **changes)
+        checked.cloud.receipts.items["d.example", USER.lower()] = known
+        return known
+
+    return put
+
+
+def test_the_relay_s_last_verdict(checked: Ctl, remember: Callable[..., Known]) -> None:
+    known = remember(good_at=NOW - 60)
+    assert checked("check", USER, "--domain", "d.example") == 0
+    assert (
+        """\
+The relay's own last verdict: passed
+  decided 2027-01-15 08:50:00, confirmed 2027-01-15 08:59:00 (UTC)
+  serves until 2027-01-15 09:00:30, then DNS is asked again; its answers held
+  for 300 s
+  Ownership token: a TXT record of d.example is the token token of
+  User@login.example
+  SPF: the SPF record of d.example reaches spf.example with a pass
+  DMARC: the DMARC record at _dmarc.d.example has a policy of none
+
+"""
+        in checked.out
+    )
+    assert checked("check", USER, "--domain", "d.example", "--json") == 0
+    relay = json.loads(checked.out)["relay"]
+    assert relay == {
+        "receipt": known.verdict.name,
+        "domain": "d.example",
+        "user": USER,
+        "sender": "",
+        "decided": "2027-01-15T08:50:00Z",
+        "passed": True,
+        "rules": {proof.value: rule for proof, rule in known.verdict.rules.items()},
+        "problems": [],
+        "warnings": [],
+        "ttl": 300,
+        "standing": "passed",
+        "confirmed": "2027-01-15T08:59:00Z",
+        "until": "2027-01-15T09:00:30Z",
+        "failing_since": None,
+        "held_until": None,
+    }
+
+
+HOUR = 3600.0
+STANDINGS = {
+    "held": (NOW - HOUR, NOW - 2 * HOUR, "held", "mail waits until 2027-01-16 08:00:00, then it is refused"),
+    "held too long": (
+        NOW - 25 * HOUR, NOW - 26 * HOUR, "refused", "mail was held until 2027-01-15 08:00:00, now it is refused",
+    ),
+    "never proved": (NOW - HOUR, 0.0, "refused", "mail is refused"),
+    "proved long ago": (NOW - HOUR, NOW - 40 * 24 * HOUR, "refused", "mail is refused"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("since", "good_at", "standing", "words"), STANDINGS.values(), ids=STANDINGS.keys())
+def test_a_domain_that_fails_for_the_relay(
+    checked: Ctl,
+    dns: TestDnsServer,
+    remember: Callable[..., Known],
+    since: float,
+    good_at: float,
+    standing: str,
+    words: str,
+) -> None:
+    dns.remove("_dmarc.d.example", "TXT")
+    remember(failing_since=since, good_at=good_at)
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert "The relay's own last verdict: failed\n" in checked.out
+    assert f"{words} Ownership token: a TXT" in " ".join(checked.out.split())
+    assert "DMARC: no: d.example has no DMARC record\n" in checked.out
+    assert checked("check", USER, "--domain", "d.example", "--json") == 1
+    relay = json.loads(checked.out)["relay"]
+    assert (relay["standing"], relay["held_until"] is not None) == (standing, "until" in words)
+
+
+def test_the_whole_receipt(checked: Ctl, remember: Callable[..., Known]) -> None:
+    remember(good_at=NOW)
+    assert checked("check", USER, "--domain", "d.example", "--receipt") == 0
+    answers = f"""\
+d.example TXT: ok, TTL 300 s
+  {TOKEN}
+  v=spf1 include:spf.example -all
+_dmarc.d.example TXT: ok, TTL 300 s
+  v=DMARC1; p=none
+_dmarc.example TXT: no such name, TTL 300 s
+"""
+    for title, margin in (("What DNS says:\n", "  "), ("  What DNS said:\n", "    ")):
+        assert title + "".join(f"{margin}{each}\n" for each in answers.splitlines()) in checked.out
+    assert checked("check", USER, "--domain", "d.example", "--receipt", "--json") == 0
+    said = json.loads(checked.out)
+    for receipt in (said["receipt"], said["relay"]):
+        assert [each["name"] for each in receipt["answers"]] == ["d.example", "_dmarc.d.example", "_dmarc.example"]
+    assert said["receipt"]["answers"][1] == {
+        "name": "_dmarc.d.example",
+        "type": "TXT",
+        "status": "ok",
+        "ttl": 300,
+        "records": ["v=DMARC1; p=none"],
+    }
+
+
+# --- until it passes -----------------------------------------------------------------------------
+
+
+def test_watch(checked: Ctl, dns: TestDnsServer) -> None:
+    """The records come one after the other; nothing is said while nothing changes."""
+    dns.negative_ttl = 2
+    steps = iter(
+        [
+            "",
+            f'e.example. 2 TXT "v=spf1 include:spf.example -all"\ne.example. 2 TXT "{TOKEN}"\n',
+            "",
+            '_dmarc.e.example. TXT "v=DMARC1, p=none"\n',
+            "servfail",
+            "answers",
+        ]
+    )
+
+    def meanwhile() -> None:
+        match next(steps):
+            case "servfail":
+                dns.servfail.add("e.example")
+            case "answers":
+                dns.servfail.clear()
+                dns.remove("_dmarc.e.example", "TXT")
+                dns.add('_dmarc.e.example. TXT "v=DMARC1; p=none"\n')
+            case zone:
+                dns.add(zone)
+
+    checked.meanwhile = meanwhile
+    assert checked("check", USER, "--domain", "e.example", "--watch") == 0
+    first, changes = checked.out.split("Asking again until it passes; Ctrl-C ends it.\n")
+    assert first.endswith("No: mail is refused until this is put right.\n")
+    assert (
+        changes
+        == """\
+2027-01-15 09:00:10  Ownership token: right
+2027-01-15 09:00:10  SPF: right
+2027-01-15 09:00:20  DMARC: wrong; e.example has no DMARC record; the DMARC
+                     record at _dmarc.e.example has no ";" behind "v=DMARC1":
+                     put one there, and between the tags
+2027-01-15 09:00:25  DNS does not answer: e.example TXT: no usable answer from
+                     DNS
+2027-01-15 09:00:30  DNS answers
+2027-01-15 09:00:30  DMARC: right
+Yes: all is right.
+"""
+    )
+    assert checked.pauses == [5.0] * 6
+
+
+def test_watch_waits_by_the_ttl(checked: Ctl, dns: TestDnsServer) -> None:
+    for name in ("e.example", "_dmarc.e.example", "_dmarc.example"):
+        dns.add(f'{name}. 20 TXT "something"\n')
+    ttls = iter([300, 0])
+
+    def meanwhile() -> None:
+        if (ttl := next(ttls, None)) is None:
+            raise KeyboardInterrupt
+        for name in ("e.example", "_dmarc.e.example", "_dmarc.example"):
+            dns.remove(name, "TXT")
+            dns.add(f'{name}. {ttl} TXT "something"\n')
+
+    checked.meanwhile = meanwhile
+    assert checked("check", USER, "--domain", "e.example", "--watch") == 1
+    assert checked.pauses == [20.0, 30.0, 5.0]
+
+
+def test_watch_as_json(checked: Ctl, dns: TestDnsServer) -> None:
+    """An object a line."""
+    dns.remove("_dmarc.d.example", "TXT")
+    steps = iter(["", '_dmarc.d.example. TXT "v=DMARC1; p=none"\n'])
+    checked.meanwhile = lambda: dns.add(next(steps))
+    assert checked("check", USER, "--domain", "d.example", "--watch", "--json") == 0
+    assert [json.loads(line)["accepted"] for line in checked.out.splitlines()] == [False, True]
+
+
+def test_watch_of_what_is_right_ends_at_once(checked: Ctl) -> None:
+    assert checked("check", USER, "--domain", "d.example", "--watch") == 0
+    assert checked.pauses == []
+    assert "Asking again" not in checked.out
+
+
+def test_watch_sees_an_account_come(checked: Ctl) -> None:
+    account = checked.cloud.users.items.pop(USER.lower())
+    checked.meanwhile = lambda: checked.cloud.users.items.update({USER.lower(): account})
+    assert checked("check", USER, "--domain", "d.example", "--watch") == 0
+    assert checked.out.endswith("  Account: right\nYes: all is right.\n")
+
+
+def test_watch_ends_with_ctrl_c(checked: Ctl, dns: TestDnsServer, capsys: pytest.CaptureFixture[str]) -> None:
+    dns.remove("_dmarc.d.example", "TXT")
+
+    def meanwhile() -> None:
+        raise KeyboardInterrupt
+
+    checked.meanwhile = meanwhile
+    assert checked("check", USER, "--domain", "d.example", "--watch") == 1
+    assert checked.out.endswith("Ctrl-C ends it.\n")
+    assert capsys.readouterr().err == ""

@@ -1,10 +1,19 @@
 """What a deployed stack is made of, for the command line. boto3, because nothing here is hot."""
 
+from typing import NamedTuple
+
 from relay.errors import PermanentError, TemporaryError
 
 
-def stack_outputs(name: str, region: str, endpoint_url: str | None = None) -> dict[str, str]:
-    """The outputs of a CloudFormation stack: {output key: value}.
+class StackFacts(NamedTuple):
+    """By name."""
+
+    outputs: dict[str, str]
+    parameters: dict[str, str]
+
+
+def stack_facts(name: str, region: str, endpoint_url: str | None = None) -> StackFacts:
+    """Of a CloudFormation stack.
 
     PermanentError if there is no such stack; TemporaryError if CloudFormation cannot be asked.
     """
@@ -21,4 +30,7 @@ def stack_outputs(name: str, region: str, endpoint_url: str | None = None) -> di
         raise TemporaryError("CloudFormation refused to describe the stack", code) from error
     except BotoCoreError as error:
         raise TemporaryError("CloudFormation cannot be asked", str(error)) from error
-    return {output["OutputKey"]: output["OutputValue"] for output in stacks[0].get("Outputs", ())}
+    return StackFacts(
+        {each["OutputKey"]: each["OutputValue"] for each in stacks[0].get("Outputs", ())},
+        {each["ParameterKey"]: each.get("ParameterValue", "") for each in stacks[0].get("Parameters", ())},
+    )

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 from relay.errors import PermanentError
 from relay.proof.hint_text import LONGEST_RECORD, Hint, cleaned, listed, near, quoted, sentence, text_of
 from relay.proof.lookup import Answer, Question
-from relay.proof.spf_cost import MOST_LOOKUPS, costs, nowhere
+from relay.proof.spf_cost import MOST_LOOKUPS, MOST_VOIDS, costs, nowhere, voids
 from relay.proof.spf_record import Mechanism, parse_record
 
 _EXACT: Final = re.compile(rb"v=spf1(?: |\Z)", re.IGNORECASE)
@@ -48,7 +48,7 @@ def spf_hints(domain: str, spf_domain: str, answers: Mapping[Question, Answer]) 
     """spf_domain: the relay's. answers: what DNS said about the TXT records of `domain` and what they include."""
     relay, its = spf_domain.lower(), f"the SPF record of {domain}"
     records = getattr(answers.get(Question(domain, "TXT")), "records", ())
-    found = [each for record in records if (each := _candidate(record, domain, relay))]
+    found = [each for record in sorted(records) if (each := _candidate(record, domain, relay))]
     if not found:
         return Hint()
     says: list[str] = [said for each in found for said in each.says]
@@ -60,12 +60,10 @@ def spf_hints(domain: str, spf_domain: str, answers: Mapping[Question, Answer]) 
         says += [f"in {its} {what}" for what in _order(mended, relay)]
     publish = _assembled(terms, relay)
     if (number := sum(each.is_spf for each in found)) > 1:
-        merge = f"publish one in place of them, {quoted(publish, 255)}" if 0 < len(publish) <= 200 else "merge them"
-        says.insert(0, f"{domain} has {number} SPF records, which counts as none (RFC 7208): {merge}")
+        says.insert(0, f"{domain} has {number} SPF records, which counts as none (RFC 7208): merge them into one")
     elif number:
-        says += _by_answers(domain, relay, answers, says)
-    says = list(dict.fromkeys(says))
-    return Hint(tuple(map(sentence, says)), publish if says else "")
+        says += _by_answers(domain, relay, answers, terms)
+    return Hint(tuple(map(sentence, dict.fromkeys(says))), publish)
 
 
 def is_spf(record: bytes) -> bool:
@@ -200,7 +198,8 @@ def _order(terms: list[str], relay: str) -> list[str]:
 
 
 def _assembled(terms: Iterable[str], relay: str) -> str:
-    """One record of them with the relay first, where nothing can keep a receiver from it; "" if it isn't valid."""
+    """One record of those that are valid, with the relay first, where nothing can keep a receiver from it; "" if that
+    is none."""
     unique = dict.fromkeys(terms)
     alls = {each.lower() for each in unique if each.lower().lstrip("+?~-") == "all"}
     redirects = [each for each in unique if each.lower().startswith("redirect=")]
@@ -209,21 +208,31 @@ def _assembled(terms: Iterable[str], relay: str) -> str:
         others += [f"include:{each.partition('=')[2]}" for each in redirects if each.lower() != f"redirect={relay}"]
         redirects = []
     last = next((each for each in _SOFTEST if each in alls), "~all") if alls else ""
-    text = " ".join(filter(None, ["v=spf1", f"include:{relay}", *others, *redirects, last]))
+    valid = [each for each in others if _is_valid(each)]
+    text = " ".join(filter(None, ["v=spf1", f"include:{relay}", *valid, *redirects, last]))
+    return text if _is_valid(text.partition(" ")[2]) else ""
+
+
+def _is_valid(terms: str) -> bool:
     try:
-        parse_record(text.encode())
+        parse_record(f"v=spf1 {terms}".encode())
     except PermanentError:
-        return ""
-    return text
+        return False
+    return True
 
 
-def _by_answers(domain: str, relay: str, answers: Mapping[Question, Answer], said: list[str]) -> list[str]:
-    """What the records that it includes do to it, as far as it isn't said."""
+def _by_answers(domain: str, relay: str, answers: Mapping[Question, Answer], terms: list[str]) -> list[str]:
+    """What the records that it takes in do to it. terms: its own, mended: what has been is told already."""
     says = [
         f"in the SPF record of {domain} {quoted(each)} leads to no SPF record: take it out"
         for each in nowhere(domain, answers)
-        if each.lower() != f"include:{relay}" and not any(quoted(each) in other for other in said)
+        if each in terms and each.lower() != f"include:{relay}"
     ]
+    if len(empty := voids(domain, answers)) > MOST_VOIDS:
+        says.append(
+            f"{len(empty)} lookups of the SPF record of {domain} find nothing, {MOST_VOIDS} may:"
+            f" {', '.join(empty[:8])}; take out what is not used any more"
+        )
     found = costs(domain, answers)
     total = sum(found.terms.values())
     if total > MOST_LOOKUPS:

@@ -27,6 +27,11 @@ class Hints(NamedTuple):
     dmarc: Hint = Hint()
     caution: str = ""
 
+    @property
+    def proofs(self) -> tuple[Hint, Hint, Hint]:
+        """In the order of the proofs."""
+        return self.token, self.spf, self.dmarc
+
 
 def near_misses(
     domain: str, user: str, *, token_name: str, spf_domain: str, answers: Mapping[Question, Answer]
@@ -44,7 +49,7 @@ def near_misses(
 
 def _texts(name: str, answers: Mapping[Question, Answer]) -> tuple[bytes, ...]:
     answer = answers.get(Question(name, "TXT"))
-    return answer.records if isinstance(answer, TxtAnswer) else ()
+    return tuple(sorted(answer.records)) if isinstance(answer, TxtAnswer) else ()  # DNS gives them in any order
 
 
 # --- at other names ------------------------------------------------------------------------------

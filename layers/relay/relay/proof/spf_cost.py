@@ -4,12 +4,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from relay.ports import TxtAnswer
+from relay.ports import DnsStatus, TxtAnswer
 from relay.proof.lookup import Answer, Question
 from relay.proof.spf_record import Mechanism, Record, SpfPermError, parse_record, select
 
 MOST_LOOKUPS: Final = 10  # §4.6.4
+MOST_VOIDS: Final = 2  # §4.6.4
 _COSTLY: Final = (Mechanism.INCLUDE, Mechanism.A, Mechanism.MX, Mechanism.PTR, Mechanism.EXISTS)
+_ASKED: Final = {Mechanism.INCLUDE: ("TXT",), Mechanism.A: ("A", "AAAA"), Mechanism.MX: ("MX",)}
 _MOST_NAMES: Final = 100  # looked at
 
 
@@ -32,18 +34,7 @@ def costs(domain: str, answers: Mapping[Question, Answer]) -> Costs:
 
 def unasked(domain: str, answers: Mapping[Question, Answer]) -> tuple[str, ...]:
     """Names whose TXT records have to be known for the costs to be complete; () once they are."""
-    found: dict[str, None] = {}
-    seen: set[str] = set()
-    names = [domain]
-    while names:
-        name = names.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        if Question(name, "TXT") not in answers:
-            found[name] = None
-        names += [target for _, target in _costly(_record(name, answers)) if target]
-    return tuple(found)
+    return tuple(name for name in _reachable(domain, answers) if Question(name, "TXT") not in answers)
 
 
 def nowhere(domain: str, answers: Mapping[Question, Answer]) -> tuple[str, ...]:
@@ -53,6 +44,32 @@ def nowhere(domain: str, answers: Mapping[Question, Answer]) -> tuple[str, ...]:
         for term, target in _costly(_record(domain, answers))
         if target and Question(target, "TXT") in answers and not _has_spf(target, answers)
     )
+
+
+def voids(domain: str, answers: Mapping[Question, Answer]) -> tuple[str, ...]:
+    """Terms, of `domain`'s record and of those that it takes in, to which DNS has no answer (§4.6.4): those that are
+    known."""
+    found = []
+    for name in _reachable(domain, answers):
+        for directive in _record(name, answers).directives:
+            kinds = _ASKED.get(directive.mechanism, ())
+            target = directive.domain.lower().removesuffix(".") or name
+            known = [answers[each] for kind in kinds if (each := Question(target, kind)) in answers]
+            if known and not any(each.status is DnsStatus.OK for each in known):
+                found.append(str(directive) if name == domain else f"{directive} of {name}")
+    return tuple(found)
+
+
+def _reachable(domain: str, answers: Mapping[Question, Answer]) -> tuple[str, ...]:
+    """Names whose records evaluation may come to."""
+    seen: dict[str, None] = {}
+    names = [domain]
+    while names:
+        name = names.pop(0)
+        if name not in seen:
+            seen[name] = None
+            names += [target for _, target in _costly(_record(name, answers)) if target]
+    return tuple(seen)
 
 
 def _below(name: str, answers: Mapping[Question, Answer], known: dict[str, int]) -> int:

@@ -1,0 +1,175 @@
+"""What a sender domain's DNS has, record by record, and what the relay makes of it: the work of `mailrelay check`."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from relay.errors import TemporaryError
+from relay.ports import Resolver
+from relay.proof import dmarc, token
+from relay.proof.hint_spf import is_spf
+from relay.proof.hints import Hints, misplaced, near_misses, places
+from relay.proof.lookup import Lookup
+from relay.proof.receipt import Known
+from relay.proof.spf_cost import MOST_LOOKUPS, costs, unasked
+from relay.proof.token import DnsRecord, records_to_publish
+from relay.proof.verdict import Problem, Proof, Verdict, judge
+from relayctl.context import Cloud, Service
+
+PUBLISH: Final = re.compile(r"(\S+)\. ([A-Z]+) (.*)", re.DOTALL)  # a Problem's, as a master file has it
+STRING: Final = re.compile(r'"((?:[^"\\]|\\.)*)"')
+MOST_COST_LOOKUPS: Final = 40  # to find out what an SPF record costs that costs too much
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What about. sender: the address in question, "" for any of the domain. service: by whose rules."""
+
+    user: str
+    domain: str
+    sender: str
+    service: Service
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Of one proof. name: where it is, or belongs. records: what is there, right or wrong. problem: None if it passes.
+    wanted: the record to publish; if nothing is wrong the usual one. hints: sentences about near misses."""
+
+    name: str
+    records: tuple[str, ...]
+    problem: Problem | None
+    wanted: DnsRecord
+    hints: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        return self.problem is None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """account: whether the relay has it and it is enabled, None if there is no relay to ask. known: the relay's own
+    memory of that domain and user. verdict: None if DNS could not tell, `error` then says why. notes: sentences."""
+
+    asked: Asked
+    account: bool | None = None
+    known: Known | None = None
+    verdict: Verdict | None = None
+    found: Mapping[Proof, Found] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def ttl(self) -> int:
+        """Seconds for which DNS's answers hold; 0 if there are none."""
+        return self.verdict.ttl if self.verdict else 0
+
+    @property
+    def accepted(self) -> bool:
+        return self.account is not False and self.verdict is not None and self.verdict.passed
+
+
+async def inquire(asked: Asked, resolver: Resolver, cloud: Cloud | None, now: float) -> Report:
+    """Asks DNS, and the relay if there is one; the name as registered is the relay's. now: epoch seconds."""
+    account, known = None, None
+    if cloud:
+        registered = await cloud.users.find(asked.user)
+        account = registered is not None and not registered.disabled
+        if registered:  # the token may be the hash of the name as it was registered
+            asked = Asked(registered.user, asked.domain, asked.sender, asked.service)
+        known = await cloud.receipts.find(asked.domain, asked.user.lower())
+    lookup = Lookup(resolver)
+    try:
+        verdict = await judge(
+            asked.domain, asked.user, terms=asked.service.terms, resolver=lookup, now=now, sender=asked.sender
+        )
+    except TemporaryError as error:
+        return Report(asked, account, known, error=error.safe)
+    await _ask_further(asked, verdict, lookup)
+    names = {"token_name": asked.service.token_name, "spf_domain": asked.service.spf_domain}
+    near = near_misses(asked.domain, asked.user, answers=lookup.answers, **names)
+    far = misplaced(asked.domain, asked.user, answers=lookup.answers, **names)
+    found = await _found(asked, verdict, lookup, near, far)
+    caution = near.caution if found[Proof.SPF].ok else ""
+    return Report(asked, account, known, verdict, found, _notes(asked, verdict, caution))
+
+
+def record_of(publish: str) -> DnsRecord:
+    """The record that a Problem says to publish, out of its master-file form."""
+    found = PUBLISH.fullmatch(publish)
+    if not found:
+        raise ValueError(f"{publish!r} is no record")
+    value = "".join(re.sub(r"\\(.)", r"\1", each) for each in STRING.findall(found[3]))
+    return DnsRecord(found[1], found[2], value)
+
+
+async def _ask_further(asked: Asked, verdict: Verdict, lookup: Lookup) -> None:
+    """What a verdict doesn't need, but a person who is to mend it: records at other names, the costs of includes."""
+    failed = {each.proof for each in verdict.problems}
+    if not failed:
+        return
+    await _ask(lookup, (each.name for each in places(asked.domain, asked.service.token_name)))
+    total = sum(costs(asked.domain, lookup.answers).terms.values())
+    left = MOST_COST_LOOKUPS if Proof.SPF in failed and total > MOST_LOOKUPS else 0
+    while left > 0 and (names := unasked(asked.domain, lookup.answers)[:left]):
+        left -= len(names)
+        if not await _ask(lookup, names):
+            return
+
+
+async def _ask(lookup: Lookup, names: Iterable[str]) -> bool:
+    """Whether all was answered; what isn't is only a hint less."""
+    found = await asyncio.gather(*(lookup.txt(each) for each in names), return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException) and not isinstance(each, TemporaryError):
+            raise each
+    return not any(isinstance(each, BaseException) for each in found)
+
+
+async def _found(asked: Asked, verdict: Verdict, lookup: Lookup, near: Hints, far: Hints) -> dict[Proof, Found]:
+    there = await _there(asked, lookup)
+    problems = {each.proof: each for each in verdict.problems}
+    usual = records_to_publish(asked.domain, asked.user, asked.service.token_name, asked.service.spf_domain)
+    found = {}
+    for proof, fresh, one, other in zip(Proof, usual, near.proofs, far.proofs, strict=True):
+        problem, (at, records) = problems.get(proof), there[proof]
+        wanted = record_of(problem.publish) if problem else fresh
+        if problem and one.publish:  # their own record mended, not a fresh one
+            wanted = DnsRecord(wanted.name, wanted.type, one.publish)
+        hints = (*one.says, *other.says) if problem or not records else ()
+        found[proof] = Found(at, records, problem, wanted, hints)
+    return found
+
+
+async def _there(asked: Asked, lookup: Lookup) -> dict[Proof, tuple[str, tuple[str, ...]]]:
+    """Of each proof where its record is, or belongs, and what is there of its kind."""
+    domain = asked.domain
+    here = (await lookup.txt(domain)).records
+    policy = await dmarc.discover(domain, lookup)
+    at = policy.name or (policy.broken[0] if policy.broken else f"_dmarc.{domain}")
+    policies = (await lookup.txt(at)).records
+    return {
+        Proof.TOKEN: (domain, _texts(each for each in here if token.is_token(each, asked.service.token_name))),
+        Proof.SPF: (domain, _texts(each for each in here if is_spf(each))),
+        Proof.DMARC: (at, _texts(each for each in policies if dmarc.is_dmarc(each))),
+    }
+
+
+def _notes(asked: Asked, verdict: Verdict, caution: str) -> tuple[str, ...]:
+    """What doesn't decide, or can't be seen here."""
+    sender = f"the SPF record depends on the sender's address; this is about {verdict.sender}"
+    signature = "the relay also wants a DKIM signature of the From domain on each message, which is not seen here"
+    notes = (
+        *verdict.warnings,
+        caution,
+        sender if verdict.per_sender else "",
+        signature if asked.service.dkim == "require" else "",
+    )
+    return tuple(filter(None, notes))
+
+
+def _texts(records: Iterable[bytes]) -> tuple[str, ...]:
+    return tuple(record.decode("utf-8", "replace") for record in sorted(records))  # DNS gives them in any order
