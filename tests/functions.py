@@ -14,6 +14,7 @@ ENVIRONMENT = {
     "RELAY_NOTICES_TABLE": "notices",
     "RELAY_RECEIPTS_TABLE": "receipts",
     "RELAY_POLICIES_TABLE": "policies",
+    "RELAY_SUPPRESSIONS_TABLE": "suppressions",
     "RELAY_DELAY_NOTICE_HOURS": "4",
     "RELAY_CONTENT_BUCKET": "content",
     "RELAY_TOKEN_NAME": "relay-token",
@@ -31,6 +32,7 @@ ENVIRONMENT = {
     "RELAY_VERDICT_MAX_SECONDS": "300",
     "RELAY_VERDICT_STALE_HOURS": "24",
     "RELAY_HOLD_HOURS": "24",
+    "RELAY_SUPPRESSION_DAYS": "30",
 }
 PROCESS = {
     "AWS_REGION": "eu-north-1",

@@ -11,14 +11,17 @@ from typing import Any, Final
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.ledger import DynamoLedger
 from relay.aws.policies import DynamoPolicies
 from relay.aws.queue import SqsQueue
+from relay.aws.suppressions import DynamoSuppressions
 from relay.clock import SystemClock
 from relay.deliver import Deliver, Timing
 from relay.dns import DnspythonResolver
+from relay.enabled import Enabled
 from relay.encoding import decode_delivery
 from relay.outcome import Outcome, State
 from relay.retry import RetryPolicy
@@ -54,6 +57,7 @@ class Observed:
             "code": outcome.code,
             "enhanced": outcome.enhanced,
             "text": outcome.text,
+            "failure": outcome.failure,
             "remote": outcome.remote,
             "tls": outcome.tls,
             "next_due": outcome.next_due,
@@ -81,6 +85,8 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     stage = Deliver(
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
+        suppressions=DynamoSuppressions(client, settings.suppressions_table),
+        enabled=Enabled(DynamoAccounts(client, settings.accounts_table), clock),
         transport=_transport(settings, client, logger, Limits().scaled(factor)),
         queue=queue,
         reports=SqsQueue(client, settings.record_queue_url),

@@ -18,12 +18,14 @@ from relay.aws.content import S3Content
 from relay.aws.messages import DynamoMessages
 from relay.aws.notices import DynamoNotices
 from relay.aws.queue import SqsQueue
+from relay.aws.suppressions import DynamoSuppressions
 from relay.clock import SystemClock
 from relay.encoding import decode_report
 from relay.outcome import Report, State
 from relay.record import Record
 from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
+from relay.suppression import Suppress
 from relay.worker import QueueWorker
 
 
@@ -52,12 +54,14 @@ def compose() -> tuple[QueueWorker[Report], Counted, Metrics]:
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
     clock = SystemClock()
+    suppressions = DynamoSuppressions(client, settings.suppressions_table)
     record = Record(
         messages=DynamoMessages(client, settings.messages_table),
         notices=DynamoNotices(client, settings.notices_table),
         deliver_queue=SqsQueue(client, settings.deliver_queue_url),
         content=S3Content(client, settings.content_bucket),
         accounts=DynamoAccounts(client, settings.accounts_table),
+        suppress=Suppress(suppressions, settings.suppression_days, settings.clock_speed),
         clock=clock,
         retry=RetryPolicy(settings.clock_speed),
         host_name=settings.host_name,

@@ -10,9 +10,9 @@ from relay.encoding import decode_delivery, decode_report, encode_delivery
 from relay.errors import PermanentError, TemporaryError
 from relay.outcome import Outcome, Report, State
 from relay.ports import LedgerEntry, RecipientReply
-from relay.retry import DELAYS, LIFETIME, RetryPolicy
+from relay.retry import DELAYS, LEAST, LIFETIME, RetryPolicy
 from relay.submission import Delivery, Dsn, Inline, Stored
-from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
+from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue, FakeSuppressions
 
 NOW = FakeClock().now()
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
@@ -50,6 +50,8 @@ class World:
         self.clock = FakeClock()
         self.ledger = FakeLedger()
         self.content = FakeContent()
+        self.suppressions = FakeSuppressions()
+        self.disabled: set[str] = set()
         self.transport = FakeTransport()
         self.queue = FakeQueue()
         self.reports = FakeQueue()
@@ -58,6 +60,8 @@ class World:
         self.stage = Deliver(
             ledger=self.ledger,
             content=self.content,
+            suppressions=self.suppressions,
+            enabled=self._enabled,
             transport=self.transport,
             queue=self.queue,
             reports=self.reports,
@@ -68,6 +72,9 @@ class World:
             chance=lambda: 0.5,
             pause=self._pause,
         )
+
+    async def _enabled(self, account: str) -> bool:
+        return account not in self.disabled
 
     async def _pause(self, seconds: float) -> None:
         self.paused.append(seconds)
@@ -112,19 +119,22 @@ def test_delivered(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "age", "state"),
+    ("answer", "age", "attempt", "state"),
     [
-        (OK, 0.0, State.DELIVERED),
-        (NEVER, 0.0, State.BOUNCED),
-        (LATER, 0.0, State.DEFERRED),
-        (LATER, LIFETIME, State.EXPIRED),
-        (NEVER, LIFETIME, State.BOUNCED),
-        (OK, LIFETIME + 1e6, State.DELIVERED),
+        (OK, 0.0, 1, State.DELIVERED),
+        (NEVER, 0.0, 1, State.BOUNCED),
+        (LATER, 0.0, 1, State.DEFERRED),
+        (LATER, LIFETIME, 20, State.EXPIRED),
+        (LATER, LIFETIME, LEAST, State.EXPIRED),
+        (LATER, LIFETIME, LEAST - 1, State.DEFERRED),  # our outage made it old: it has its attempts all the same
+        (LATER, 20 * LIFETIME, 1, State.DEFERRED),
+        (NEVER, LIFETIME, 20, State.BOUNCED),
+        (OK, LIFETIME + 1e6, 1, State.DELIVERED),
     ],
 )
-def test_states(world: World, answer: tuple[int, str], age: float, state: State) -> None:
+def test_states(world: World, answer: tuple[int, str], age: float, attempt: int, state: State) -> None:
     world.transport.answers = {A: answer}
-    world.run(replace(DELIVERY, rcpt_to=(A,), received=NOW - age))
+    world.run(replace(DELIVERY, rcpt_to=(A,), received=NOW - age, attempt=attempt))
     (outcome,) = world.reported()[0].outcomes
     assert outcome.state is state
     assert (outcome.next_due > 0) == (state is State.DEFERRED)
@@ -298,7 +308,7 @@ def test_missing_content_is_our_fault_and_bounces_nothing(world: World) -> None:
     assert world.states() == {}
 
 
-@pytest.mark.parametrize("part", ["ledger", "content", "queue", "reports"])
+@pytest.mark.parametrize("part", ["ledger", "content", "queue", "reports", "suppressions"])
 def test_an_outage_of_ours_bounces_nothing(world: World, part: str) -> None:
     world.content.items = {"k": CONTENT}
     world.transport.answers = {A: LATER, B: LATER}

@@ -20,7 +20,7 @@ from relay.outcome import Outcome, State
 from relay.ports import RecipientReply
 from relay.retry import RetryPolicy
 from relay.submission import Delivery, Inline, Stored
-from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
+from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue, FakeSuppressions
 
 CONTENT = b"Subject: x\r\n\r\nhello\r\n"
 VISIBILITY = 1800.0
@@ -58,6 +58,7 @@ class World:
         self.clock = FakeClock()
         self.ledger = FakeLedger()
         self.content = FakeContent()
+        self.suppressions = FakeSuppressions()
         self.queue = FakeQueue()
         self.reports = FakeQueue()
         self.steps = 0
@@ -69,6 +70,8 @@ class World:
         self.stage = Deliver(
             ledger=_Faulty(self, self.ledger),  # type: ignore[arg-type]
             content=_Faulty(self, self.content),  # type: ignore[arg-type]
+            suppressions=_Faulty(self, self.suppressions),  # type: ignore[arg-type]
+            enabled=_always,
             transport=_Faulty(self, self),  # type: ignore[arg-type]
             queue=_Faulty(self, self.queue),  # type: ignore[arg-type]
             reports=_Faulty(self, self.reports),  # type: ignore[arg-type]
@@ -149,6 +152,10 @@ class World:
                 assert self.delivered[recipient] >= (outcome.state is State.DELIVERED)
 
 
+async def _always(_account: str) -> bool:
+    return True
+
+
 class _Faulty:
     """A port whose calls fail by the world's plan."""
 
@@ -215,7 +222,7 @@ def test_a_fault_at_every_step(scenario: str, copies: int, when: str, away: bool
 
 def test_the_window_is_found_by_this_test() -> None:
     """Killed right after the remote took it: twice, and that is the one window there is."""
-    world = World(fates("o o o"), {1: Fault(1, "after", away=False)})
+    world = World(fates("o o o"), {2: Fault(2, "after", away=False)})
     run(world)
     assert world.in_window == 1
     assert set(world.delivered.values()) == {2}

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay import notice
+from relay.failure import FailureClass
 from relay.notice import Facts
 from relay.outcome import Outcome, Report, State
 from relay.ports import Turn
@@ -395,3 +396,35 @@ def test_a_terminal_has_nothing_to_obey_in_the_quoted_header() -> None:
     assert not set(raw) & {0x07, 0x1B, 0x7F}
     part: Any = parsed(raw).get_payload(2)
     assert part.get_payload(decode=True) == header  # programs read it as it was
+
+
+# --- advice by class ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("state", "enhanced", "failure", "words"),
+    [
+        (State.BOUNCED, "5.1.1", FailureClass.ADDRESS, "this mailbox does not exist there"),
+        (State.BOUNCED, "5.0.0", FailureClass.ADDRESS, "their server takes no mail for it"),
+        (State.BOUNCED, "5.1.1", FailureClass.POLICY, "refuses it by its own rules"),
+        (State.BOUNCED, "5.7.1", FailureClass.POLICY, "refuses it by its own rules"),
+        (State.BOUNCED, "5.3.4", FailureClass.CONTENT, "Send a smaller message"),
+        (State.BOUNCED, "5.7.1", FailureClass.CONTENT, "for what is in it"),
+        (State.BOUNCED, "5.0.0", FailureClass.FULL, "The mailbox is full"),
+        (State.EXPIRED, "4.2.2", FailureClass.FULL, "The mailbox is full"),
+        (State.EXPIRED, "5.7.25", FailureClass.OURS, "show this to its operator"),
+        (State.EXPIRED, "4.7.1", FailureClass.RATE, "did not take the message in all this time"),
+        (State.SUPPRESSED, "5.1.1", FailureClass.ADDRESS, "the relay's operator can let mail through"),
+    ],
+    ids=str,
+)
+def test_advice_goes_by_class_and_status(state: State, enhanced: str, failure: FailureClass, words: str) -> None:
+    text = built(replace(BOUNCED, state=state, enhanced=enhanced, failure=failure)).decode()
+    assert words in " ".join(text.replace("=\r\n", "").split())
+
+
+def test_what_is_delayed_has_a_temporary_status_whatever_the_server_said() -> None:
+    """RFC 3464 §2.3.4 and RFC 3463 §2: 5 is for what is never tried again."""
+    text = built(replace(DEFERRED, code=550, enhanced="5.7.1", failure=FailureClass.RATE)).decode()
+    assert "\r\nStatus: 4.7.1\r\n" in text
+    assert "550 5.7.1" in text

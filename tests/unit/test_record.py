@@ -15,7 +15,8 @@ from relay.ports import Account
 from relay.record import Record
 from relay.retry import RetryPolicy
 from relay.submission import Delivery, Dsn, Inline, Proved, Stored
-from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeMessages, FakeNotices, FakeQueue
+from relay.suppression import DAY, Suppress
+from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeMessages, FakeNotices, FakeQueue, FakeSuppressions
 
 CONTENT = b"From: app@shop.example\r\nSubject: order\r\n\r\nsecret body\r\n"
 USER = Account(user="User@mailbox.example", salt=b"", hash=b"", phone="+46700000000", created=0.0)
@@ -49,6 +50,7 @@ class World:
         self.content = FakeContent()
         self.content.items["key"] = CONTENT
         self.accounts = FakeAccounts(USER)
+        self.suppressions = FakeSuppressions()
         self.clock = FakeClock()
         self.record = Record(
             messages=self.messages,
@@ -56,6 +58,7 @@ class World:
             deliver_queue=self.queue,
             content=self.content,
             accounts=self.accounts,
+            suppress=Suppress(self.suppressions, days=30),
             clock=self.clock,
             retry=RetryPolicy(),
             host_name="smtp.relay.example",
@@ -337,3 +340,38 @@ def test_a_row_says_what_was_proved(world: World) -> None:
     proved = Proved(("shop.example@1800000000000",), ("odd",))
     world.run(report(outcome("a"), proved=proved))
     assert [row.proved for row in world.messages.rows] == [proved]
+
+
+# --- suppression -------------------------------------------------------------------------------
+
+
+def test_a_dead_address_is_suppressed_for_its_account(world: World) -> None:
+    dead, alive = outcome("dead", dead=True), outcome("alive")
+    world.run(report(dead, alive), report(dead, alive))
+    (suppression,) = world.suppressions.items.values()
+    assert (suppression.account, suppression.address) == ("user@mailbox.example", "dead@there.example")
+    assert (suppression.since, suppression.until) == (dead.time, dead.time + DAY)
+    assert (suppression.reason, suppression.id) == ("550 5.1.1 no", report().id)
+
+
+def test_a_notice_s_dead_recipient_is_suppressed_too(world: World) -> None:
+    assert world.run(report(outcome("dead", dead=True), notice=True, mail_from="")) == []
+    assert len(world.suppressions.items) == 1
+
+
+def test_who_is_suppressed_is_told_of(world: World) -> None:
+    (notice,) = world.run(report(outcome("a", State.SUPPRESSED, text="not sent: it is dead")))
+    assert isinstance(notice.content, Inline)
+    text = notice.content.data.decode()
+    assert "not sent: it is dead" in text
+    assert "No server was asked" in text
+    assert "Action: failed" in text
+
+
+def test_a_table_that_is_away_has_it_done_again(world: World) -> None:
+    world.suppressions.fail_next(TemporaryError("away"))
+    dead = report(outcome("dead", dead=True))
+    with pytest.raises(TemporaryError):
+        world.run(dead)
+    assert len(world.run(dead)) == 1
+    assert len(world.suppressions.items) == 1

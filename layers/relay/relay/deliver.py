@@ -3,6 +3,7 @@
     message                 ledger item                      what a crash right after costs
     -------                 -----------                      ------------------------------
     claim  ---------------> attempt n, owner, until          the claim has to expire
+    look what stops it (cancelled, account disabled, addresses suppressed): no server is asked then
     load content
     send to the remote                                       THE window: it has the mail, we have no note
     settle ---------------> outcomes of n [final]            nothing: a replay goes on below, sends nothing
@@ -26,8 +27,10 @@ from typing import Final
 
 from relay.encoding import encode_delivery, encode_report
 from relay.errors import TemporaryError
-from relay.outcome import Outcome, Report, State
+from relay.failure import Ends, dead, judge
+from relay.outcome import Outcome, Report, State, cancelled
 from relay.ports import (
+    Checked,
     Claimed,
     Clock,
     ContentStore,
@@ -38,10 +41,12 @@ from relay.ports import (
     Queue,
     RecipientReply,
     Superseded,
+    Suppressions,
     Transport,
 )
-from relay.retry import RetryPolicy, hop
+from relay.retry import LEAST, RetryPolicy, hop
 from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key, dsn_of
+from relay.suppression import in_force, key, lifted, refused
 
 SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became of it
 START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
@@ -71,8 +76,9 @@ class Deliver:
     """The stage. Raises TemporaryError when one of our own parts is away, PermanentError when the content is
     gone or the claim was lost: our fault, so the record fails and no mail bounces.
 
-    queue: DeliverQueue; reports: RecordQueue. observe: told of each new outcome, for logs and metrics.
-    chance: uniform in [0, 1). owner: a new name for each claim. pause: asyncio.sleep.
+    enabled: whether an account's mail may go on. queue: DeliverQueue; reports: RecordQueue. observe: told of each
+    new outcome, for logs and metrics. chance: uniform in [0, 1). owner: a new name for each claim. pause:
+    asyncio.sleep.
     """
 
     def __init__(
@@ -80,6 +86,8 @@ class Deliver:
         *,
         ledger: Ledger,
         content: ContentStore,
+        suppressions: Suppressions,
+        enabled: Callable[[str], Awaitable[bool]],
         transport: Transport,
         queue: Queue,
         reports: Queue,
@@ -93,6 +101,8 @@ class Deliver:
     ) -> None:
         self._ledger = ledger
         self._content = content
+        self._suppressions = suppressions
+        self._enabled = enabled
         self._transport = transport
         self._queue = queue
         self._reports = reports
@@ -110,6 +120,8 @@ class Deliver:
         if delivery.due > self._clock.now():
             await self._wait(delivery, delivery.due)
             return
+        # The relay's own notices go on. Asked before the claim, which would outlive a failure here for minutes.
+        enabled = delivery.notice or await self._enabled(delivery.account)
         async with self._memory.hold(delivery):
             now = self._clock.now()
             if deadline - now < self._timing.start:
@@ -126,15 +138,20 @@ class Deliver:
                 case Superseded():
                     pass  # the later attempt was queued before the ledger moved on to it
                 case Claimed(entry):
-                    await self._attempt(delivery, entry, owner, min(deadline, until) - self._timing.settle)
+                    ends = min(deadline, until) - self._timing.settle
+                    await self._attempt(delivery, entry, owner, ends, enabled=enabled)
 
-    async def _attempt(self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float) -> None:
+    async def _attempt(
+        self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float, *, enabled: bool
+    ) -> None:
         recipients = tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))
         noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
+        checked = Checked()
         if len(noted) == len(recipients) and all(outcome.attempt == delivery.attempt for outcome in noted):
             outcomes, known = noted, entry.outcomes  # sent and settled before: only what follows is left to do
         else:
-            outcomes = await self._send(delivery, recipients, deadline)
+            checked = await self._suppressions.check(delivery.id, delivery.account, tuple(map(key, recipients)))
+            outcomes = await self._decide(delivery, recipients, checked, deadline, enabled=enabled)
             known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
         final = all(outcome.state.final for outcome in known.values())
         if outcomes is not noted or final:
@@ -147,6 +164,31 @@ class Deliver:
         await self._report(delivery, tuple(known.values()) if final else outcomes)
         if not final:
             await self._next(delivery, tuple(each for each in outcomes if not each.state.final), owner)
+        await self._lift(checked, outcomes)
+
+    async def _decide(
+        self, delivery: Delivery, recipients: tuple[str, ...], checked: Checked, deadline: float, *, enabled: bool
+    ) -> tuple[Outcome, ...]:
+        """One outcome for each of `recipients`, from a server or from what stops it before one is asked."""
+        attempt, now = delivery.attempt, self._clock.now()
+        if checked.cancelled:
+            return tuple(cancelled(each, attempt=attempt, now=now) for each in recipients)
+        if not enabled:
+            return self._judged(delivery, tuple(_disabled(each) for each in recipients))
+        barred = in_force(checked, recipients, now)
+        outcomes = {each: refused(each, why, attempt=attempt, now=now) for each, why in barred.items()}
+        if rest := tuple(each for each in recipients if each not in barred):
+            outcomes |= {each.recipient: each for each in await self._send(delivery, rest, deadline)}
+        return tuple(outcomes[each] for each in recipients)
+
+    async def _lift(self, checked: Checked, outcomes: tuple[Outcome, ...]) -> None:
+        """An address that takes mail is not remembered as dead. If that fails, it is remembered until it expires."""
+        now = self._clock.now()
+        try:
+            for each in lifted(checked, outcomes, now):
+                await self._suppressions.remove(each.account, each.address, ended=now)
+        except TemporaryError:
+            pass
 
     async def _send(self, delivery: Delivery, recipients: tuple[str, ...], deadline: float) -> tuple[Outcome, ...]:
         match delivery.content:
@@ -154,12 +196,19 @@ class Deliver:
                 content = data
             case Stored(key, _):
                 content = await self._content.get(key)
-        replies = await self._transport.send(delivery, recipients, content, deadline=deadline)
-        now = self._clock.now()
-        next_due = self._retry.next_due(
-            received=delivery.received, attempt=delivery.attempt, now=now, chance=self._chance()
-        )
-        return tuple(_outcome(reply, delivery.attempt, now, next_due) for reply in replies)
+        return self._judged(delivery, await self._transport.send(delivery, recipients, content, deadline=deadline))
+
+    def _judged(self, delivery: Delivery, replies: tuple[RecipientReply, ...]) -> tuple[Outcome, ...]:
+        attempt, now, chance = delivery.attempt, self._clock.now(), self._chance()
+        clock = {
+            Ends.NOW: None,
+            Ends.EXPIRY: self._retry.next_due(
+                received=delivery.received, attempt=attempt, now=now, chance=chance, least=LEAST
+            ),
+            Ends.MENDED: self._retry.later(attempt=attempt, now=now, chance=chance),
+        }
+        gone = dead(replies)
+        return tuple(_outcome(each, attempt, now, clock, is_dead=each.recipient in gone) for each in replies)
 
     async def _settle(
         self, delivery: Delivery, owner: str, outcomes: tuple[Outcome, ...], final: bool, deadline: float
@@ -275,11 +324,21 @@ def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:
     return recipient in outcomes and outcomes[recipient].state.final
 
 
-def _outcome(reply: RecipientReply, attempt: int, now: float, next_due: float | None) -> Outcome:
-    """next_due: of the next attempt if there is to be one, None if the message expires."""
-    if reply.ok:
+def _disabled(recipient: str) -> RecipientReply:
+    """It waits on the clock of the retries: what was disabled by mistake is not lost, and the rest can be cancelled."""
+    text = "the account is disabled or deleted; its mail goes out if it is enabled before the message expires"
+    return RecipientReply(recipient, False, False, 451, "4.7.13", text)  # IANA: X.7.13, user account disabled
+
+
+def _outcome(
+    reply: RecipientReply, attempt: int, now: float, clock: Mapping[Ends, float | None], *, is_dead: bool
+) -> Outcome:
+    """clock: when the next attempt is due; None if there is to be none."""
+    judged = None if reply.ok else judge(reply.code, reply.enhanced, reply.text, reply.stage, reply.remote)
+    next_due = None if judged is None else clock[judged.ends]
+    if judged is None:
         state = State.DELIVERED
-    elif reply.permanent:
+    elif judged.ends is Ends.NOW:
         state = State.BOUNCED
     else:
         state = State.EXPIRED if next_due is None else State.DEFERRED
@@ -293,6 +352,8 @@ def _outcome(reply: RecipientReply, attempt: int, now: float, next_due: float | 
         text=reply.text,
         remote=reply.remote,
         tls=reply.tls,
-        next_due=next_due or 0.0 if state is State.DEFERRED else 0.0,
+        next_due=next_due or 0.0,
         dsn=reply.dsn,
+        failure=judged.failure if judged else None,
+        dead=is_dead,
     )

@@ -109,6 +109,7 @@ def _is_dead(reply: Reply, *, alone: bool) -> bool:
 
 
 _ADVICE: Final = {
+    FailureClass.ADDRESS: "Check the address; their server takes no mail for it.",
     FailureClass.FULL: "The mailbox is full: tell the recipient another way, or send it again later.",
     FailureClass.RATE: "Their server wanted it later or slower, each time it was tried: send it again later.",
     FailureClass.CONTENT: "Their server refuses this message for what is in it: send it in another form.",

@@ -22,6 +22,7 @@ from email.header import decode_header, make_header
 from email.utils import format_datetime
 from typing import Final
 
+from relay.failure import FailureClass, advice
 from relay.outcome import Outcome, Report, State
 from relay.ports import Turn
 from relay.submission import NOTHING_ASKED
@@ -53,6 +54,7 @@ _ADVICE: Final = (
     (("6.3", "6.7"), "Their server can't take a message of this kind: send it in plain ASCII form."),
     (("7.",), "Their server refuses it by its own rules; its words say why, and often whom to ask."),
 )
+_ADVICE_SUPPRESSED: Final = "Check the address; if it is right after all, the relay's operator can let mail through."
 _ADVICE_EXPIRED: Final = "Their server did not take the message in all this time: send it again later."
 _ADVICE_OTHERWISE: Final = "Mend what their server names, or reach the recipient another way."
 
@@ -228,7 +230,7 @@ def _reason(outcome: Outcome, facts: Facts) -> list[str]:
         intro = f"{clean(outcome.remote, 300)} said:"
         said = f"{outcome.code} {said}" if outcome.code else said
     else:
-        intro = "No server took it:"
+        intro = "No server was asked:" if outcome.state is State.SUPPRESSED else "No server took it:"
     lines = [f"  {intro}", *_indented(said, 4)]
     match outcome.state:
         case State.DELIVERED:
@@ -239,13 +241,18 @@ def _reason(outcome: Outcome, facts: Facts) -> list[str]:
 
 
 def _advice(outcome: Outcome) -> str:
-    if outcome.state is State.EXPIRED:
+    if outcome.state is State.SUPPRESSED:
+        return _ADVICE_SUPPRESSED
+    if outcome.state is State.EXPIRED and outcome.failure not in (FailureClass.FULL, FailureClass.OURS):
         return _ADVICE_EXPIRED
-    detail = outcome.enhanced.partition(".")[2]
-    for details, advice in _ADVICE:
+    by_class, detail = advice(outcome.failure), outcome.enhanced.partition(".")[2]
+    # Of addresses and content the status says more, unless it is one of policy, which then isn't meant.
+    if by_class and (outcome.failure not in (FailureClass.ADDRESS, FailureClass.CONTENT) or detail.startswith("7.")):
+        return by_class
+    for details, words in _ADVICE:
         if any(detail == each or (each.endswith(".") and detail.startswith(each)) for each in details):
-            return advice
-    return _ADVICE_OTHERWISE
+            return words
+    return by_class or _ADVICE_OTHERWISE
 
 
 def _indented(text: str, by: int = 2) -> list[str]:
@@ -283,6 +290,8 @@ def _recipient_fields(outcome: Outcome, id: str, orcpt: str, facts: Facts) -> li
     _, action = _KINDS.get(outcome.state, _FAILED)
     otherwise = {"delayed": "4.0.0", "relayed": "2.0.0"}.get(action, "5.0.0")
     status = outcome.enhanced if _STATUS.fullmatch(outcome.enhanced) else otherwise
+    if outcome.state is State.DEFERRED:  # a 5xx, too, may be tried again (relay.failure)
+        status = f"4{status[1:]}"
     fields = [f"Original-Recipient: {_original_recipient(orcpt)}"] if orcpt else []
     fields += [f"Final-Recipient: {_typed_address(outcome.recipient)}", f"Action: {action}", f"Status: {status}"]
     said = f"{outcome.enhanced} {outcome.text}"

@@ -56,6 +56,11 @@ class Outcome:
     dead: bool = False
 
 
+def cancelled(recipient: str, *, attempt: int, now: float) -> Outcome:
+    """attempt: the one that isn't made any more."""
+    return Outcome(recipient, State.CANCELLED, now, attempt, 0, "5.0.0", "cancelled by the operator")
+
+
 @dataclass(frozen=True, slots=True)
 class Report:
     """Outcomes of one delivery (or of one refused submission's part), as RecordQueue carries them.

@@ -1,7 +1,7 @@
 """record: what follows from an outcome, all of it harmless when done twice (DESIGN §2).
 
-Rows for search; and where the sender must be told, a notice, handed to DeliverQueue like any mail. The
-notice's id follows from what it tells, so the ledger drops the second one of the same.
+Rows for search; addresses that are dead are suppressed; and where the sender must be told, a notice, handed to
+DeliverQueue like any mail. The notice's id follows from what it tells, so the ledger drops the second one of the same.
 
     told of      when                                                   unless NOTIFY was given without
     failure      it is final                                            FAILURE
@@ -27,11 +27,13 @@ from relay.outcome import HELD, Outcome, Report, State
 from relay.ports import Accounts, Clock, ContentStore, Messages, Notices, Queue, Row, Turn
 from relay.retry import LATE, RetryPolicy
 from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key
+from relay.suppression import Suppress
 
 EVENTS: Final = {  # what a sender is told of, in the words of RFC 3461 §4.1
     State.BOUNCED: "FAILURE",
     State.EXPIRED: "FAILURE",
     State.REJECTED: "FAILURE",
+    State.SUPPRESSED: "FAILURE",
     State.DEFERRED: "DELAY",
     State.DELIVERED: "SUCCESS",
 }
@@ -51,6 +53,7 @@ class Record:
         deliver_queue: Queue,
         content: ContentStore,
         accounts: Accounts,
+        suppress: Suppress,
         clock: Clock,
         retry: RetryPolicy,
         host_name: str,
@@ -61,6 +64,7 @@ class Record:
         self._deliver_queue = deliver_queue
         self._content = content
         self._accounts = accounts
+        self._suppress = suppress
         self._clock = clock
         self._retry = retry
         self._host_name = host_name
@@ -69,6 +73,8 @@ class Record:
 
     async def __call__(self, report: Report) -> None:
         await self._messages.put(tuple(_row(report, outcome) for outcome in report.outcomes))
+        gone = (each for each in report.outcomes if each.dead and each.state is State.BOUNCED)
+        await asyncio.gather(*(self._suppress(report.account, each, report.id) for each in gone))
         # RFC 5321 §6.1: never a notice for a null reverse-path; and a notice never causes a notice
         if report.notice or not report.mail_from:
             return

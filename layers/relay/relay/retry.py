@@ -10,6 +10,7 @@ from typing import Final
 DELAYS: Final = (300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 LIFETIME: Final = 48 * 3600.0
 JITTER: Final = 0.1  # of the delay, upwards: a destination's backlog doesn't come back at once
+LEAST: Final = 5  # attempts by deliver, in about two hours: a message that our own outage made old isn't ended by it
 LATE: Final = 4 * 3600.0  # then the sender is told that it is not delivered yet
 NEARLY: Final = 900.0  # the attempt at 3 h 50 counts: the next one would be at 8 h
 LONGEST_HOP: Final = 900.0  # SQS DelaySeconds is at most 15 minutes
@@ -21,16 +22,20 @@ class RetryPolicy:
 
     speed: float = 1.0
 
-    def next_due(self, *, received: float, attempt: int, now: float, chance: float) -> float | None:
+    def next_due(self, *, received: float, attempt: int, now: float, chance: float, least: int = 0) -> float | None:
         """When the attempt after `attempt` (1, 2, ...) is due, or None if the message expires.
 
-        chance: uniform in [0, 1), for the jitter. All times are epoch seconds.
+        chance: uniform in [0, 1), for the jitter. least: so many attempts are made, however old the message is.
+        All times are epoch seconds.
         """
-        expiry = self.expiry(received)
+        expiry, due = self.expiry(received), self.later(attempt=attempt, now=now, chance=chance)
         if now >= expiry:
-            return None
-        delay = DELAYS[min(attempt, len(DELAYS)) - 1] * (1 + JITTER * chance) / self.speed
-        return min(now + delay, expiry)  # the last attempt is made at the expiry itself
+            return due if attempt < least else None
+        return min(due, expiry)  # the last attempt is made at the expiry itself
+
+    def later(self, *, attempt: int, now: float, chance: float) -> float:
+        """When the attempt after `attempt` is due if the message never expires."""
+        return now + DELAYS[min(attempt, len(DELAYS)) - 1] * (1 + JITTER * chance) / self.speed
 
     def expiry(self, received: float) -> float:
         """When the last attempt is made."""

@@ -21,7 +21,8 @@ class FunctionSettings:
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
     verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
     to which it serves while DNS doesn't answer; hold_seconds: how long mail waits for records that were good before.
-    Both before clock_speed.
+    All before clock_speed.
+    suppression_days: how long an address that was found dead again gets no mail, before clock_speed.
     delay_notice_seconds: after how long a sender is told that mail is not delivered yet, before clock_speed.
     """
 
@@ -34,6 +35,7 @@ class FunctionSettings:
     notices_table: str
     receipts_table: str
     policies_table: str
+    suppressions_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -51,6 +53,7 @@ class FunctionSettings:
     verdict_longest: float
     verdict_stale: float
     hold_seconds: float
+    suppression_days: float
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -86,6 +89,7 @@ class FunctionSettings:
             notices_table=text("RELAY_NOTICES_TABLE"),
             receipts_table=text("RELAY_RECEIPTS_TABLE"),
             policies_table=text("RELAY_POLICIES_TABLE"),
+            suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
@@ -103,6 +107,7 @@ class FunctionSettings:
             verdict_longest=number("RELAY_VERDICT_MAX_SECONDS"),
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
+            suppression_days=number("RELAY_SUPPRESSION_DAYS"),
         )
 
 
