@@ -39,6 +39,7 @@ class Script:
     content: Callable[[str], str] | str = "250 2.0.0 queued as 1"
     rset: str = "250 2.0.0 ok"
     starttls: str = "220 2.0.0 go"
+    handshake: str = ""
     capabilities: tuple[str, ...] = CAPABILITIES
     tls: ssl.SSLContext | None = None
     before: Callable[[int, str], str | None] = lambda connection, line: None
@@ -114,7 +115,7 @@ class _Dialogue:
 
     async def run(self) -> None:
         self.say(self.script.greeting)
-        while line := (await self.reader.readline()).decode("utf-8").rstrip("\r\n"):
+        while line := (await self.reader.readline()).decode("utf-8", "replace").rstrip("\r\n"):
             self.sink.commands[self.number].append(line)
             special = self.script.before(self.number, line)
             if special is not None:
@@ -157,9 +158,17 @@ class _Dialogue:
         self.say(default if self.script.ehlo is None else self.script.ehlo)
 
     async def _starttls(self) -> None:
-        if self.say(self.script.starttls).startswith("220") and self.script.tls is not None:
+        said = self.say(self.script.starttls)
+        if self.script.handshake:
+            self.say(self.script.handshake)
+        if said.startswith("220") and self.script.tls is not None:
             await self.writer.drain()
-            await self.writer.start_tls(self.script.tls)
+            plain = self.writer.transport
+            try:
+                await self.writer.start_tls(self.script.tls)
+            except AttributeError:  # asyncio's way of saying that the client hung up meanwhile
+                self.writer._transport = plain
+                raise DropError from None
             self.tls = True
 
     def _rcpt(self, argument: str) -> None:
@@ -191,8 +200,8 @@ class _Dialogue:
 
 
 @cache
-def certificate() -> tuple[bytes, bytes]:
-    """A self-signed certificate and its key, PEM."""
+def certificate(common_name: str = "elsewhere.example", days: int = -1) -> tuple[bytes, bytes]:
+    """A self-signed certificate without a dNSName, and its key, PEM. It expires (or has) in so many days."""
     from datetime import UTC, datetime, timedelta
 
     from cryptography import x509
@@ -200,7 +209,7 @@ def certificate() -> tuple[bytes, bytes]:
     from cryptography.hazmat.primitives.asymmetric import ec
 
     key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "elsewhere.example")])
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, common_name)])
     now = datetime.now(UTC)
     made = (
         x509.CertificateBuilder()
@@ -209,7 +218,7 @@ def certificate() -> tuple[bytes, bytes]:
         .public_key(key.public_key())
         .serial_number(1)
         .not_valid_before(now - timedelta(days=2))
-        .not_valid_after(now - timedelta(days=1))  # expired and of another name: nobody verifies it
+        .not_valid_after(now + timedelta(days=days))
         .sign(key, hashes.SHA256())
     )
     private = key.private_bytes(

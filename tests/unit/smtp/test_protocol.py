@@ -1,10 +1,13 @@
+from collections.abc import Callable
 from typing import TypeVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relay.smtp.pace import FIRST, Pace
 from relay.smtp.protocol import (
+    NO_TIME,
     Ask,
     Capabilities,
     Exchange,
@@ -119,6 +122,81 @@ def test_step_by_step_without_pipelining() -> None:
     assert codes(result) == "250@CONTENT"
 
 
+def paced(*windows: int) -> Callable[[int], int]:
+    """What Pace says, call by call."""
+    rest = list(windows)
+    return lambda _answered: rest.pop(0)
+
+
+PACED = {
+    "a part, then the rest": (
+        ALL,
+        (2, 9),
+        "250 250 550 450 354 250",
+        [b"MAIL RCPT RCPT", b"RCPT DATA", CONTENT],
+        "250@CONTENT 550@RCPT 450@RCPT",
+    ),
+    "no time for the rest": (
+        ALL,
+        (2, 0),
+        "250 550 250 354 250",
+        [b"MAIL RCPT RCPT", b"DATA", CONTENT],
+        "550@RCPT 250@CONTENT 451@RCPT",
+    ),
+    "no time, and nobody accepted": (
+        ALL,
+        (2, 0),
+        "250 550 450",
+        [b"MAIL RCPT RCPT"],
+        "550@RCPT 450@RCPT 451@RCPT",
+    ),
+    "MAIL refused": (ALL, (2,), "550 503 503", [b"MAIL RCPT RCPT"], "550@MAIL 550@MAIL 550@MAIL"),
+    "closing": (ALL, (1, 1, 1), "250 250 421", [b"MAIL RCPT", b"RCPT"], "421@RCPT 421@RCPT 421@RCPT"),
+    "one by one": (ALL, (1, 1, 1), "250 250 250 250 354 250", None, "250@CONTENT 250@CONTENT 250@CONTENT"),
+    "no pipelining, no time": (
+        STEPS,
+        (1, 1, 0),
+        "250 250 250 354 250",
+        [b"MAIL", b"RCPT", b"RCPT", b"DATA", CONTENT],
+        "250@CONTENT 250@CONTENT 451@RCPT",
+    ),
+    "no pipelining, no time, nobody accepted": (
+        STEPS,
+        (1, 0),
+        "250 450",
+        [b"MAIL", b"RCPT"],
+        "450@RCPT 451@RCPT 451@RCPT",
+    ),
+}
+
+
+@pytest.mark.parametrize(("offered", "windows", "replies", "writes", "answers"), PACED.values(), ids=PACED)
+def test_paced(
+    offered: Capabilities, windows: tuple[int, ...], replies: str, writes: list[bytes] | None, answers: str
+) -> None:
+    asked, result = drive(transaction(offered, message(), (A, B, C), paced(*windows)), *replies.split())
+    assert codes(result) == answers
+    assert all((reply is NO_TIME) == (reply.code == 451) for reply, _ in result.answers)
+    sent = [ask.data for ask in asked if ask.data]
+    if writes is not None:
+        verbs = [b" ".join(line.split()[0] for line in each.splitlines()) for each in sent if CONTENT not in each]
+        assert verbs + [each.removesuffix(b".\r\n") for each in sent if CONTENT in each] == writes
+
+
+def test_pace() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0], until=100.0)
+    assert pace(0) == FIRST
+    now[0] = 0.5
+    assert pace(5) > 100  # quick: all at once
+    now[0] = 25.0
+    assert pace(5) == 5  # 5 s each, 50 s left for the envelope: half of it
+    now[0] = 70.0
+    assert pace(2) == 1  # one at least while there is time
+    now[0] = 75.0
+    assert pace(3) == 0
+
+
 RESET, FIT, SENT = "reset", "fit", "sent"  # RSET is needed; the connection may be used again; content was sent
 
 OUTCOMES = {
@@ -229,7 +307,7 @@ def test_only_the_recipients_that_need_smtputf8_are_refused_for_it() -> None:
     assert "é".encode() not in written(asked)
     asked, result = drive(transaction(offered, message(), ("é@b.example",)))
     assert asked == []
-    assert codes(result) == "553@RCPT"
+    assert codes(result) == "553@HELLO"
 
 
 @pytest.mark.parametrize("address", ["a@b.example\r\nRCPT TO:<c@c.example>", "a\n@b.example", "a\0@b.example"])

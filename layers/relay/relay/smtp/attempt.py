@@ -18,10 +18,12 @@ class Attempt:
         self._heard.add(recipient)
         self._set(recipient, reply, remote, tls, over=over, dsn=dsn)
 
-    def fail(self, reply: Reply, remote: str = "", tls: str = "", *, over: bool = False) -> None:
-        """The host (or route) failed for all pending recipients. That says less than what a host answered for
-        one of them; and "never" of one host doesn't outweigh "later" of another."""
-        for recipient in self.pending:
+    def fail(
+        self, reply: Reply, remote: str = "", tls: str = "", *, over: bool = False, only: tuple[str, ...] | None = None
+    ) -> None:
+        """The host (or route) failed for all pending recipients, or `only` for these. That says less than what a host
+        answered for one of them; and "never" of one host doesn't outweigh "later" of another."""
+        for recipient in self.pending if only is None else only:
             known = self._known.get(recipient)
             if over or (recipient not in self._heard and (known is None or known.permanent or not reply.permanent)):
                 self._set(recipient, reply, remote, tls, over=over)

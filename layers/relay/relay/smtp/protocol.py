@@ -155,15 +155,15 @@ def transaction(
     """Send `message` to `recipients` (at least one). ProtocolError for replies that make no sense.
 
     pace: answers so far -> how many more recipients may be asked about at once. At 0 the message goes to those
-    accepted by then, and the others' answer is NO_TIME. What the remote lacks is a permanent refusal of our own:
-    nothing is ever converted.
+    accepted by then, and the others' answer is NO_TIME. What the remote doesn't offer (phase HELLO) is a permanent
+    refusal of our own: nothing is ever converted.
     """
     refusal = _unmet(offered, message)
     if refusal is not None:
-        return Result((Answer(refusal, Phase.MAIL),) * len(recipients), reset=False, usable=True)
+        return Result((Answer(refusal, Phase.HELLO),) * len(recipients), reset=False, usable=True)
     taken = tuple(recipient for recipient in recipients if offered.smtputf8 or recipient.isascii())
     if not taken:
-        return Result((Answer(NO_SMTPUTF8, Phase.RCPT),) * len(recipients), reset=False, usable=True)
+        return Result((Answer(NO_SMTPUTF8, Phase.HELLO),) * len(recipients), reset=False, usable=True)
     lines = [_mail(offered, message, taken), *(_rcpt(offered, message, recipient) for recipient in taken)]
     envelope = _pipelined(lines, pace) if offered.pipelining else _step_by_step(lines, pace)
     replies, data = yield from envelope
@@ -181,7 +181,7 @@ def transaction(
         closing = decided.code == CLOSING
     done = any(answer.phase is Phase.CONTENT for answer in answers)
     by_recipient = dict(zip(taken, answers, strict=True))
-    unsent = Answer(NO_SMTPUTF8, Phase.RCPT)
+    unsent = Answer(NO_SMTPUTF8, Phase.HELLO)
     in_order = tuple(by_recipient.get(recipient, unsent) for recipient in recipients)
     return Result(in_order, reset=not done, usable=not closing)
 

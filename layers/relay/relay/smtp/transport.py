@@ -229,7 +229,9 @@ def _note(attempt: Attempt, connection: Connection, recipients: tuple[str, ...],
     for recipient, (reply, phase) in zip(recipients, result.answers, strict=True):
         if reply is NO_TIME or (sent and phase is Phase.RCPT and reply.code == TOO_MANY and reply.enhanced in ENOUGH):
             rest.append(recipient)
-        if reply is not NO_TIME:
+        if phase is Phase.HELLO:  # of what the message needs: another host may have it
+            attempt.fail(reply, connection.remote, connection.tls, only=(recipient,))
+        elif reply is not NO_TIME:
             over = reply.ok or reply.permanent or phase is Phase.CONTENT
             dsn = connection.capabilities.dsn
             attempt.note(recipient, reply, connection.remote, connection.tls, over=over, dsn=dsn)
