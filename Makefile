@@ -41,7 +41,8 @@ clients: setup ## docs/clients.md anew: which mail program brings which message 
 test-pythons: ## the unit tests under every supported Python that this machine has
 	@bash tests/pythons.sh
 
-bench: setup ## 1,000 messages through the whole local system: time, and CPU by process
+bench: setup ## what a verdict costs; 1,000 messages through the whole local system: time, and CPU by process
+	@$(BIN)/python bench/proof.py
 	@$(BIN)/python bench/whole_way.py
 
 check: setup $(SAM)/ready ## lint, types, import contracts, template lint

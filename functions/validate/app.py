@@ -109,8 +109,8 @@ def _judge(settings: FunctionSettings, client: AwsClient, clock: Clock, resolver
             settings.token_name, settings.spf_domain, settings.egress, settings.host_name, settings.dmarc_required
         ),
         patience=Patience(
-            shortest=settings.verdict_shortest,
-            longest=settings.verdict_longest,
+            shortest=settings.verdict_shortest / settings.clock_speed,
+            longest=settings.verdict_longest / settings.clock_speed,
             stale=settings.verdict_stale / settings.clock_speed,
             memory=Patience().memory / settings.clock_speed,
             hold=settings.hold_seconds / settings.clock_speed,
