@@ -57,6 +57,7 @@ class Sink:
     server: asyncio.Server | None = None
     open_now: int = 0
     most_open: int = 0
+    pause: dict[str, float] = field(default_factory=dict)  # seconds before a command is answered
 
     @property
     def connections(self) -> int:
@@ -128,6 +129,8 @@ class _Dialogue:
 
     async def _command(self, line: str) -> None:
         verb, _, argument = line.partition(" ")
+        if verb.upper() in self.sink.pause:
+            await asyncio.sleep(self.sink.pause[verb.upper()])
         match verb.upper():
             case "EHLO":
                 self._ehlo()

@@ -195,6 +195,17 @@ def test_pace() -> None:
     assert pace(2) == 1  # one at least while there is time
     now[0] = 75.0
     assert pace(3) == 0
+    pace.begin()  # 25 s each, and 25 s left in all
+    assert pace(0) == 0
+
+
+def test_pace_of_a_second_transaction() -> None:
+    now = [0.0]
+    pace = Pace(lambda: now[0], until=100.0)
+    now[0] = 20.0
+    assert pace(10) == 13
+    pace.begin()
+    assert pace(0) == 15  # known by now
 
 
 RESET, FIT, SENT = "reset", "fit", "sent"  # RSET is needed; the connection may be used again; content was sent

@@ -75,23 +75,28 @@ class Connection(asyncio.Protocol):
     def _silent(self) -> bool:
         return not self._broken and not self._replies and self._reader.clean
 
+    @property
+    def _flushed(self) -> bool:
+        """Nothing waits on this side to be sent, as far as that is still known."""
+        return bool(self._broken) or self._transport is None or not self._transport.get_write_buffer_size()
+
     async def run(self, exchange: Exchange[T], *, until: float) -> T:
         """Drive `exchange`; until: loop time by which it is over.
 
         BrokenError, and the connection is gone; RefusedError as the exchange has it. An exchange's content is
         not sent unless the least wait for its answer still fits.
         """
-        phase = Phase.MAIL
+        phase, whole = Phase.MAIL, True
         try:
             data, phase = next(exchange)
             while True:
                 if data:
                     if phase is Phase.CONTENT:
                         self._before_content(until)
-                    await self._write(data, until)
+                    whole = await self._write(data, until)
                 reply = self._replies.popleft() if self._replies else await self._reply(phase, until)
-                if phase is Phase.CONTENT and reply.ok:
-                    self._after_content()
+                if phase is Phase.CONTENT and reply.ok and not (whole and self._flushed):
+                    raise ProtocolError("an answer before the message was sent")  # so not to the final dot
                 data, phase = exchange.send(reply)
         except StopIteration as result:
             value: T = result.value
@@ -191,11 +196,6 @@ class Connection(asyncio.Protocol):
             # Taken for the final dot's answer, a reply too many would lose the message.
             raise BrokenError(Phase.DATA, "a reply that nobody asked for")
 
-    def _after_content(self) -> None:
-        """ProtocolError if the message was "taken" before it was all sent: that is no answer to the final dot."""
-        if not self._broken and self._transport is not None and self._transport.get_write_buffer_size():
-            raise ProtocolError("an answer before the message was sent")
-
     async def _reply(self, phase: Phase, until: float) -> Reply:
         if not self._broken:
             self._waiter = self._loop.create_future()
@@ -208,14 +208,14 @@ class Connection(asyncio.Protocol):
             return self._replies.popleft()
         raise BrokenError(phase, self._broken)
 
-    async def _write(self, data: bytes, until: float) -> None:
-        """If the connection breaks meanwhile, it just ends: a reply may have come before that."""
+    async def _write(self, data: bytes, until: float) -> bool:
+        """Whether all was written. If the connection breaks meanwhile, it just ends: a reply may have come before."""
         transport = self._transport
         if transport is None or self._broken:
-            return
+            return False
         if len(data) <= BLOCK:
             transport.write(data)
-            return
+            return True
         view = memoryview(data)
         for start in range(0, len(data), BLOCK):
             transport.write(view[start : start + BLOCK])
@@ -223,7 +223,8 @@ class Connection(asyncio.Protocol):
                 self._expire(min(self._loop.time() + self._limits.block, until))
                 await self._writable
             if self._broken:
-                return
+                return False
+        return True
 
     def _expire(self, when: float) -> None:
         """One timer serves all waits: when it fires early, it is set to the time that then holds."""

@@ -184,33 +184,28 @@ class SmtpTransport:
         them in one (RFC 5321 §4.5.3.1.10): then more follow for the rest.
         """
         recipients = attempt.pending
+        pace = Pace(asyncio.get_running_loop().time, until - self._limits.least)
         while True:
             if until - asyncio.get_running_loop().time() < self._limits.least:
                 attempt.fail(NO_TIME)
                 slot.keep(connection)
                 return True
             try:
-                result = await self._transaction(message, connection, recipients, until)
+                exchange = protocol.transaction(connection.capabilities, message, recipients, pace)
+                connection.transactions += 1
+                result = await connection.run(exchange, until=until)
             except BrokenError as error:
                 # After content was sent the answer is lost, not the message: no other host may get it now.
                 attempt.fail(_broken(error), connection.remote, connection.tls, over=error.phase is Phase.CONTENT)
                 return error.phase is not Phase.MAIL
             rest = _note(attempt, connection, recipients, result)
-            if not rest or result.reset or not result.usable:
+            pace.begin()
+            if not rest or result.reset or not result.usable or not pace(0):
                 break
             recipients = rest
         await self._release(connection, slot, usable=result.usable, reset=result.reset, until=until)
         closing = any(reply.code == protocol.CLOSING and phase is Phase.MAIL for reply, phase in result.answers)
         return not (closing and connection.transactions > 1)  # an old connection's 421 says nothing of a new one
-
-    async def _transaction(
-        self, message: Message, connection: Connection, recipients: tuple[str, ...], until: float
-    ) -> Result:
-        pace = Pace(asyncio.get_running_loop().time, until - self._limits.least)
-        connection.transactions += 1
-        return await connection.run(
-            protocol.transaction(connection.capabilities, message, recipients, pace), until=until
-        )
 
     async def _release(self, connection: Connection, slot: Slot, *, usable: bool, reset: bool, until: float) -> None:
         try:
