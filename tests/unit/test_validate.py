@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from relay.dns import DnspythonResolver
 from relay.encoding import decode_delivery, decode_report, decode_submission
 from relay.errors import OutageError, PermanentError, TemporaryError
 from relay.header import MAX_HEADER, Header
@@ -19,6 +20,7 @@ from relay.proof.verdict import Problem, Proof, Verdict
 from relay.retry import LIFETIME, RetryPolicy
 from relay.submission import Delivery, DeliveryKey, Dsn, Inline, Proved, Stored, Submission
 from relay.validate import MAX_DOMAINS, Validate
+from tests.dnsserver import TestDnsServer
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue
 
 CONTENT = b"From: Jo <jo@from.example>\r\nSender: s@sender.example\r\nSubject: hello\r\n\r\nbody\r\n"
@@ -627,3 +629,48 @@ def test_a_bug_is_raised() -> None:
     with pytest.raises(KeyError):
         world.run()
     assert world.idle
+
+
+# --- one slow domain -----------------------------------------------------------------------------
+
+
+def test_a_slow_domain_does_not_delay_the_others_of_its_batch() -> None:
+    """Real DNS: one domain's server says nothing, while a hundred messages of another come in the same batch."""
+    with TestDnsServer('good.example. TXT "x"\nslow.example. TXT "x"\n') as server:
+        server.silent.add("slow.example")
+        world = World()
+
+        class Judging:
+            """Asks about one TXT record of the domain, where a Judge asks about several."""
+
+            resolver = DnspythonResolver((server.address,))
+
+            async def __call__(self, question: Question) -> Judged:
+                answer = await self.resolver.txt(question.domain)
+                assert answer.records
+                return Judged(Verdict(question.domain), Standing.PASSED, world.clock.now())
+
+        world.validate._judge = Judging()
+
+        async def batch() -> int:
+            slow = [
+                asyncio.ensure_future(world.validate(one_domain(world, "slow.example", number)))
+                for number in range(MAX_DOMAINS)
+            ]
+            await asyncio.sleep(0)
+            await asyncio.gather(*(world.validate(one_domain(world, "good.example", number)) for number in range(100)))
+            done = sum(each.done() for each in slow)
+            for each in slow:
+                each.cancel()
+            await asyncio.gather(*slow, return_exceptions=True)
+            return done
+
+        assert asyncio.run(batch()) == 0
+        assert len(world.deliveries) == 100
+
+
+def one_domain(world: World, domain: str, number: int) -> Submission:
+    content = f"From: a@{domain}\r\n\r\nbody\r\n".encode()
+    return world.submission(
+        id=f"{domain}-{number}", mail_from=f"a@{domain}", rcpt_to=("b@in.example",), content=Inline(content)
+    )
