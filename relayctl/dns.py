@@ -21,7 +21,18 @@ examples:
 
 Without --domain the records are for the user name's own domain. What they say
 comes from the relay that the options name; without one, from template.yaml.
---json prints a list of objects: domain, name, type, value.
+The token is the hash of the name as it is typed: in the case in which it was
+registered, or in lower case (another case is put right where the relay is
+known). --json prints a list of objects: domain, name, type, value.
+
+A domain has one SPF record: if there is one, put the include into it (mailrelay
+check prints it whole).
+"""
+
+NOTES: Final = """
+A domain that has an SPF record keeps it, with this put in at its start:
+  {include}
+All there? mailrelay check {user} --domain {domain}
 """
 
 
@@ -37,9 +48,8 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    user = registrable(arguments.user)
-    domains = [domain_name(each) for each in arguments.domain or [user.rpartition("@")[2]]]
-    service = _service(arguments, context)
+    user, service = asyncio.run(_who(registrable(arguments.user), arguments, context))
+    domains = dict.fromkeys(map(domain_name, arguments.domain or [user.rpartition("@")[2]]))
     records = {domain: records_to_publish(domain, user, service.token_name, service.spf_domain) for domain in domains}
     if arguments.json:
         render.print_json(
@@ -57,6 +67,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     context.out.write("Publish these records; that is the whole sign-up.\n")
     for domain, of_domain in records.items():
         context.out.write(f"\n{lines(domain, of_domain)}")
+    context.out.write(NOTES.format(include=f"include:{service.spf_domain}", user=user, domain=next(iter(domains))))
     return DONE
 
 
@@ -81,12 +92,12 @@ def domain_name(text: str) -> str:
         raise UsageError(f"--domain {text!r}: {error.safe}") from None
 
 
-def _service(arguments: argparse.Namespace, context: Context) -> Service:
-    if target.is_named(arguments, context):
-        return asyncio.run(_deployed_service(arguments, context))
-    return template_service()
-
-
-async def _deployed_service(arguments: argparse.Namespace, context: Context) -> Service:
+async def _who(user: str, arguments: argparse.Namespace, context: Context) -> tuple[str, Service]:
+    """The name as given; as registered, if the relay that is named has it in a case in which this hash won't count."""
+    if not target.is_named(arguments, context):
+        return user, template_service()
     async with context.connect(target.find(arguments, context)) as cloud:
-        return cloud.service
+        registered = await cloud.users.find(user)
+    if registered and user not in (registered.user, registered.user.lower()):
+        user = registered.user
+    return user, cloud.service

@@ -2,7 +2,7 @@
 
 import argparse
 import asyncio
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import groupby
 from typing import Any, Final
 
@@ -10,10 +10,12 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.errors import PermanentError
 from relay.outcome import State
 from relay.ports import Row
-from relayctl import ids, render, target
-from relayctl.context import Context
+from relay.proof.verdict import Verdict
+from relayctl import ids, receipts, render, target
+from relayctl.context import Cloud, Context
 from relayctl.errors import DONE, CommandError
 
 MOST_NAMED: Final = 3  # recipients that one line of the timeline names
@@ -27,8 +29,11 @@ is the same for several recipients is one entry of the timeline.
 
 --json prints an object: id, account, mail_from, received, notice, recipients: a
 list of recipient, state, attempts: a list, oldest first, of stage, attempt,
-time, state, code, enhanced, text, remote, tls, next_try (null when final).
-Times are UTC, ISO 8601.
+time, state, code, enhanced, text, remote, tls, next_try (null when final),
+receipts (their names); proof: receipts (a list) and warnings about the message
+(a list). Times are UTC, ISO 8601.
+{receipts.FIELDS}
+One that is no longer kept has only receipt, domain and passed (null).
 """
 
 
@@ -42,19 +47,32 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     id = ids.message_id(arguments.id)
-    rows = asyncio.run(_rows(id, arguments, context))
+    rows, proof = asyncio.run(_ask(id, arguments, context))
     if not rows:
         raise CommandError(f"nothing is recorded about {id}: check the id, or ask again when it has been tried")
     if arguments.json:
-        render.print_json(context.out, _fields(rows))
+        render.print_json(context.out, _fields(rows, proof))
     else:
-        render.show(context.out, *_blocks(rows, context.now()))
+        render.show(context.out, *_blocks(rows, proof, context.now()))
     return DONE
 
 
-async def _rows(id: str, arguments: argparse.Namespace, context: Context) -> tuple[Row, ...]:
+Kept = Mapping[str, Verdict | None]  # by the receipt's name; None for one that is gone
+
+
+async def _ask(id: str, arguments: argparse.Namespace, context: Context) -> tuple[tuple[Row, ...], Kept]:
     async with context.connect(target.find(arguments, context)) as cloud:
-        return await cloud.messages.of_id(id)
+        rows = await cloud.messages.of_id(id)
+        names = sorted({name for row in rows for name in row.proved.receipts})  # by domain and time
+        found = await asyncio.gather(*(_receipt(cloud, name, rows[0].account) for name in names))
+    return rows, dict(zip(names, found, strict=True))
+
+
+async def _receipt(cloud: Cloud, name: str, account: str) -> Verdict | None:
+    try:
+        return await cloud.receipts.receipt(name.rpartition("@")[0], account, name)
+    except PermanentError:  # of a version that we don't know
+        return None
 
 
 def happened(row: Row) -> tuple[bool, int, bool, float]:
@@ -71,7 +89,11 @@ def by_recipient(rows: Iterable[Row]) -> list[tuple[str, list[Row]]]:
     return [(each, sorted(of, key=happened)) for each, of in groupby(sorted(rows, key=recipient), key=recipient)]
 
 
-def _fields(rows: tuple[Row, ...]) -> dict[str, Any]:
+def _warnings(rows: Iterable[Row]) -> list[str]:
+    return list(dict.fromkeys(warning for row in rows for warning in row.proved.warnings))
+
+
+def _fields(rows: tuple[Row, ...], proof: Kept) -> dict[str, Any]:
     first = rows[0]
     return {
         "id": first.id,
@@ -83,15 +105,26 @@ def _fields(rows: tuple[Row, ...]) -> dict[str, Any]:
             {
                 "recipient": recipient,
                 "state": attempts[-1].outcome.state.value,
-                "attempts": [render.attempt_fields(each) for each in attempts],
+                "attempts": [
+                    {**render.attempt_fields(each), "receipts": list(each.proved.receipts)} for each in attempts
+                ],
             }
             for recipient, attempts in by_recipient(rows)
         ],
+        "proof": {
+            "receipts": [
+                receipts.fields(verdict)
+                if verdict
+                else {"receipt": name, "domain": name.rpartition("@")[0], "passed": None}
+                for name, verdict in proof.items()
+            ],
+            "warnings": _warnings(rows),
+        },
     }
 
 
-def _blocks(rows: tuple[Row, ...], now: float) -> Iterator[RenderableType]:
-    """Who and where they stand, then the timeline."""
+def _blocks(rows: tuple[Row, ...], proof: Kept, now: float) -> Iterator[RenderableType]:
+    """Who and where they stand, what was proved, then the timeline."""
     first = rows[0]
     sender = "the relay itself, as a notice" if first.notice else render.safe(first.mail_from) or "<>"
     yield Text(first.id, style="bold")
@@ -101,6 +134,7 @@ def _blocks(rows: tuple[Row, ...], now: float) -> Iterator[RenderableType]:
     for row in latest:
         state = render.state_text(row.outcome.state)
         yield Text.assemble("  ", (render.safe(row.outcome.recipient), "bold"), ": ", state, overflow="fold")
+    yield from _proof(proof, _warnings(rows))
     yield Text(f"\n{render.plain_time(first.received)}  accepted (all times UTC)")
     for alike in _together(rows, _event):
         yield from _attempt(alike)
@@ -109,6 +143,24 @@ def _blocks(rows: tuple[Row, ...], now: float) -> Iterator[RenderableType]:
         due = alike[0].outcome.next_due
         late = ", under way" if due <= now else ""
         yield render.hanging(render.plain_time(due), f"next {_doing(alike[0])} for {_names(alike)}{late}")
+
+
+def _proof(proof: Kept, warnings: list[str]) -> Iterator[RenderableType]:
+    """For each sender domain what decided, and what the message's sender should know."""
+    if proof:
+        yield Text("\nWhat the sender's DNS says:")
+    for name, verdict in proof.items():
+        domain = render.safe(name.rpartition("@")[0])
+        if verdict is None:
+            yield Text(f"  {domain}: the receipt {render.safe(name)} is not kept any more", overflow="fold")
+            continue
+        when = f", decided {render.plain_time(verdict.decided)}"
+        yield Text.assemble(f"  {domain}: ", receipts.decided(verdict), when, overflow="fold")
+        for finding in receipts.findings(verdict):
+            yield Padding(finding, (0, 0, 0, 4))
+    for warning in warnings:
+        note = Text.assemble(("Note", "yellow"), f": {render.safe(warning)}.", overflow="fold")
+        yield Padding(note, (0, 0, 0, 2))
 
 
 def _together(rows: Iterable[Row], key: Callable[[Row], tuple[Any, ...]]) -> Iterator[list[Row]]:

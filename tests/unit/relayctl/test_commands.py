@@ -9,6 +9,8 @@ import pytest
 from local.zone import Zone
 from relay.errors import TemporaryError
 from relay.outcome import State
+from relay.ports import Account
+from relay.proof.token import token_value
 from relayctl.context import Target
 from tests.unit.relayctl.harness import ID, NOTICE, OTHER, RECEIVED, REMOTE, STATE, Ctl, row
 
@@ -144,6 +146,7 @@ def test_trace_as_json(filled: Ctl) -> None:
         "mail_from": "news@shop.example",
         "received": "2027-01-15T08:00:00Z",
         "notice": False,
+        "proof": {"receipts": [], "warnings": []},
     }
     jo, nobody = whole["recipients"]
     assert (jo["recipient"], jo["state"]) == ("jo@there.example", "delivered")
@@ -185,6 +188,10 @@ So that example.com may send:
     v=spf1 include:spf.example -all
   _dmarc.example.com  TXT
     v=DMARC1; p=none
+
+A domain that has an SPF record keeps it, with this put in at its start:
+  include:spf.example
+All there? mailrelay check user@example.com --domain example.com
 """
     )
 
@@ -215,6 +222,27 @@ def test_dns_without_a_relay_takes_the_template(ctl: Ctl, tmp_path: Path) -> Non
 def test_the_token_is_the_hash_of_the_name_as_given(ctl: Ctl) -> None:
     assert ctl("dns", "USER@example.com", "--json") == 0
     assert HASH not in ctl.out
+
+
+@pytest.mark.parametrize(
+    ("typed", "hashed"),
+    [
+        ("User@example.com", "User@example.com"),
+        ("user@example.com", "user@example.com"),
+        ("USER@example.com", "User@example.com"),
+        ("OTHER@example.com", "OTHER@example.com"),
+    ],
+    ids=["as registered", "in lower case", "in another case", "not registered"],
+)
+def test_the_token_is_one_that_counts(ctl: Ctl, typed: str, hashed: str) -> None:
+    ctl.cloud.users.items["user@example.com"] = Account("User@example.com", b"", b"", "", 0.0)
+    assert ctl("dns", typed, "--json") == 0
+    assert json.loads(ctl.out)[0]["value"] == token_value(hashed, "token")
+
+
+def test_a_domain_that_is_given_twice_is_shown_once(ctl: Ctl) -> None:
+    assert ctl("dns", "user@example.com", "--domain", "a.example", "--domain", "A.example", "--zone") == 0
+    assert len(ctl.out.splitlines()) == 3
 
 
 def test_accounts_create(ctl: Ctl) -> None:
