@@ -15,6 +15,7 @@ from relay.aws.queue import SqsQueue
 from relay.aws.receipts import DynamoReceipts
 from relay.aws.signing import Credentials
 from relay.aws.stack import StackFacts, stack_facts
+from relay.aws.suppressions import DynamoSuppressions
 from relay.errors import RelayError, TemporaryError
 from relayctl.context import STAGES, Cloud, StageQueue, Target
 from relayctl.errors import CommandError
@@ -27,6 +28,7 @@ LOCAL_NAMES = {
     "LedgerTableName": ("tables", "LedgerTable"),
     "AccountsTableName": ("tables", "AccountsTable"),
     "ReceiptsTableName": ("tables", "ReceiptsTable"),
+    "SuppressionsTableName": ("tables", "SuppressionsTable"),
     **{
         f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
         for stage in STAGES
@@ -47,6 +49,7 @@ class AwsCloud:
         self.ledger = DynamoLedger(client, outputs["LedgerTableName"])
         self.users = DynamoAccounts(client, outputs["AccountsTableName"])
         self.receipts = DynamoReceipts(client, outputs["ReceiptsTableName"])
+        self.suppressions = DynamoSuppressions(client, outputs["SuppressionsTableName"])
         self.content = S3Content(client, outputs["ContentBucketName"])
         self.service = service_of(facts.parameters)
         self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
-from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Queue
+from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Queue, Suppressions
 from relay.proof.judge import Patience
 from relay.proof.receipt import Receipts
 from relay.proof.verdict import Terms
@@ -74,6 +74,9 @@ class Cloud(Protocol):
 
     @property
     def users(self) -> Accounts: ...
+
+    @property
+    def suppressions(self) -> Suppressions: ...
 
     @property
     def receipts(self) -> Receipts: ...

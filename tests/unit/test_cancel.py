@@ -11,7 +11,7 @@ from relay.errors import TemporaryError
 from relay.outcome import Outcome, Report, State
 from relay.ports import Finished, LedgerEntry, Row
 from relay.submission import Delivery, DeliveryKey, Stored
-from tests.fakes import FakeClock, FakeLedger, FakeMessages, FakeQueue
+from tests.fakes import FakeClock, FakeLedger, FakeMessages, FakeQueue, FakeSuppressions
 
 ID = "0192f0c4-0000-7000-8000-000000000001"
 A, B, C = "a@in.example", "b@in.example", "c@other.example"
@@ -22,6 +22,7 @@ class World:
     clock: FakeClock = field(default_factory=FakeClock)
     ledger: FakeLedger = field(default_factory=FakeLedger)
     messages: FakeMessages = field(default_factory=FakeMessages)
+    suppressions: FakeSuppressions = field(default_factory=FakeSuppressions)
     reports: FakeQueue = field(default_factory=FakeQueue)
 
     def outcome(self, recipient: str, state: State, attempt: int = 1) -> Outcome:
@@ -44,15 +45,32 @@ class World:
         return key
 
     def cancel(self) -> Cancellation:
-        stage = Cancel(ledger=self.ledger, messages=self.messages, reports=self.reports, clock=self.clock)
+        stage = Cancel(
+            ledger=self.ledger,
+            messages=self.messages,
+            suppressions=self.suppressions,
+            reports=self.reports,
+            clock=self.clock,
+        )
         return asyncio.run(stage(ID))
 
     def told(self) -> list[Report]:
         return [decode_report(body) for body in self.reports.bodies]
 
 
-def test_a_message_that_is_not_known() -> None:
-    assert World().cancel() == Cancellation(known=False)
+def test_a_message_of_which_nothing_is_recorded_ends_when_its_turn_comes() -> None:
+    world = World()
+    assert world.cancel() == Cancellation(known=False)
+    assert world.suppressions.cancelled == {ID}
+
+
+def test_the_mark_comes_before_the_look() -> None:
+    """Else an attempt could begin, unseen, between the two."""
+    world = World()
+    world.messages.fail = TemporaryError("away")
+    with pytest.raises(TemporaryError):
+        world.cancel()
+    assert world.suppressions.cancelled == {ID}
 
 
 def test_what_is_put_off_is_stopped_and_the_rest_stands() -> None:
@@ -95,7 +113,7 @@ def test_nobody_knows_the_recipients_of_a_first_attempt_that_left_nothing() -> N
     world.recorded(world.outcome(C, State.DELIVERED))
     key = DeliveryKey(ID, "in.example", 0)
     world.ledger.items[key] = LedgerEntry(key, 1, owner="gone", claimed_until=world.clock.time - 1)
-    assert world.cancel().untried == ["in.example"]
+    assert world.cancel().coming == ["in.example"]
     assert not world.ledger.items[key].final
 
 
@@ -129,7 +147,7 @@ def test_more_than_one_delivery_s_recipients_wait_for_deliver(began: bool) -> No
     if began:
         world.tried(*(world.outcome(each, State.DEFERRED) for each in many[50:]))
     result = world.cancel()
-    assert result.crowded == ["in.example"]
+    assert result.coming == ["in.example"]
     assert len(result.cancelled) == (100 if began else 0)
 
 

@@ -1,42 +1,44 @@
 """cancel: no further attempt at what has not been delivered yet.
 
-    tried by deliver    the ledger's item becomes final as cancelled, unless a worker has it in hand
+    the message          a mark that deliver finds with the addresses it may not send to, in the same read, before
+                         each attempt: so whatever has not begun yet ends as cancelled when its turn comes
+    tried by deliver     the ledger's item becomes final as cancelled at once, unless a worker has it in hand
     put off by validate  there is no item yet: one is made that is final, as for a refusal
 
-Then the outcomes are passed on, as the stages do. The queue message of the next attempt finds the item final,
-reports once more and ends. To run it again changes nothing, and passes on what a run that died did not.
+The mark comes first, so that nothing begins between it and the rest. What is ended at once is passed on, as the stages
+do; the queue message of the next attempt finds the item final, reports once more and ends. To run it again changes
+nothing, and passes on what a run that died did not.
 """
 
 import secrets
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 from relay.encoding import encode_report
-from relay.outcome import Outcome, Report, State
-from relay.ports import Clock, Ledger, LedgerEntry, Messages, Queue, Row
+from relay.outcome import Outcome, Report, State, cancelled
+from relay.ports import Clock, Ledger, LedgerEntry, Messages, Queue, Row, Suppressions
 from relay.submission import DeliveryKey, recipients_by_part
 
-WORDS: Final = "cancelled by the operator"
 TRIES: Final = 5  # at an item that others write at the same time
 
 
 @dataclass(slots=True)
 class Cancellation:
-    """What came of it. known: anything is recorded about the message.
+    """What came of it. known: anything is recorded about the message; if not, what there is of it ends when its turn
+    comes.
 
     cancelled: recipients. ended: (recipient, state) that were final before. held: (domain, until): a worker has
-    these in hand. untried: domains whose first attempt was begun and left nothing: nobody knows the recipients.
-    crowded: domains with more recipients than one delivery takes, put off by validate: which of them belong
-    together is known only once deliver has them.
+    these in hand, and what it doesn't deliver ends then. coming: domains whose recipients end when their turn comes:
+    an attempt that left nothing, or more recipients than one delivery takes, put off by validate, of which only
+    deliver knows which belong together.
     """
 
     known: bool = True
     cancelled: list[str] = field(default_factory=list)
     ended: list[tuple[str, State]] = field(default_factory=list)
     held: list[tuple[str, float]] = field(default_factory=list)
-    untried: list[str] = field(default_factory=list)
-    crowded: list[str] = field(default_factory=list)
+    coming: list[str] = field(default_factory=list)
 
 
 class Cancel:
@@ -47,18 +49,21 @@ class Cancel:
         *,
         ledger: Ledger,
         messages: Messages,
+        suppressions: Suppressions,
         reports: Queue,
         clock: Clock,
         owner: Callable[[], str] = lambda: f"cancel {secrets.token_hex(8)}",
     ) -> None:
         self._ledger = ledger
         self._messages = messages
+        self._suppressions = suppressions
         self._reports = reports
         self._clock = clock
         self._owner = owner
 
     async def __call__(self, id: str) -> Cancellation:
         """TemporaryError if a port is away; what was cancelled until then stays so, and the next run reports it."""
+        await self._suppressions.cancel(id, now=self._clock.now())
         rows = await self._messages.of_id(id)
         if not rows:
             return Cancellation(known=False)
@@ -77,7 +82,7 @@ class Cancel:
             now = self._clock.now()
             if entry.final or entry.claimed_until > now or not entry.outcomes:
                 break
-            outcomes = tuple(_cancelled(last, entry.attempt, now) for last in _open(entry))
+            outcomes = tuple(_stopped(last, entry.attempt, now) for last in _open(entry))
             entry = await self._ledger.cancel(entry, owner=owner, now=now, outcomes=outcomes)
         if entry.final:
             mine = entry.owner == owner
@@ -91,23 +96,23 @@ class Cancel:
         elif entry.claimed_until > self._clock.now() or entry.outcomes:
             result.held.append((entry.key.domain, entry.claimed_until))
         else:
-            result.untried.append(entry.key.domain)
+            result.coming.append(entry.key.domain)
 
     async def _put_off(self, rows: list[Row], tried: set[str], result: Cancellation) -> None:
         """What validate has put off, and deliver has never seen."""
         open_ = {row.outcome.recipient: row for row in rows if not row.outcome.state.final}
         result.ended += [(row.outcome.recipient, row.outcome.state) for row in rows if row.outcome.state.final]
         parts = recipients_by_part(tuple(open_))
-        told = {*result.untried, *(domain for domain, _ in result.held)}
+        told = {*result.coming, *(domain for domain, _ in result.held)}
         for (domain, chunk), recipients in parts.items():
             if domain in told or chunk:
                 continue
             if (domain, 1) in parts or domain in tried:
                 # Chunks are numbered in the order of the envelope, which the rows don't have.
-                result.crowded.append(domain)
+                result.coming.append(domain)
                 continue
             now, row = self._clock.now(), open_[recipients[0]]
-            outcomes = tuple(_cancelled(open_[each].outcome, 0, now) for each in recipients)
+            outcomes = tuple(_stopped(open_[each].outcome, 0, now) for each in recipients)
             key = DeliveryKey(row.id, domain, chunk)
             entry = await self._ledger.refuse(key, attempt=outcomes[0].attempt, outcomes=outcomes)
             if not entry.final:  # deliver has begun in this moment
@@ -139,20 +144,9 @@ def _open(entry: LedgerEntry) -> list[Outcome]:
     return [outcome for outcome in entry.outcomes.values() if not outcome.state.final]
 
 
-def _cancelled(last: Outcome, attempt: int, now: float) -> Outcome:
-    """attempt: the one that won't be made any more; it is a row of its own behind the last one."""
-    return replace(
-        last,
-        state=State.CANCELLED,
-        time=now,
-        attempt=max(attempt, last.attempt + 1),
-        code=0,
-        enhanced="5.0.0",
-        text=WORDS,
-        remote="",
-        tls="",
-        next_due=0.0,
-    )
+def _stopped(last: Outcome, attempt: int, now: float) -> Outcome:
+    """attempt: the ledger's; the outcome's is a row of its own behind the last one."""
+    return cancelled(last.recipient, attempt=max(attempt, last.attempt + 1), now=now)
 
 
 def _newest(rows: tuple[Row, ...]) -> list[Row]:

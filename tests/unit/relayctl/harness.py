@@ -11,7 +11,16 @@ from relay.outcome import Outcome, State
 from relay.ports import Row
 from relayctl.context import STAGES, Cloud, Context, Service, Target
 from relayctl.main import run
-from tests.fakes import FakeAccounts, FakeContent, FakeDeadLetters, FakeLedger, FakeMessages, FakeQueue, FakeReceipts
+from tests.fakes import (
+    FakeAccounts,
+    FakeContent,
+    FakeDeadLetters,
+    FakeLedger,
+    FakeMessages,
+    FakeQueue,
+    FakeReceipts,
+    FakeSuppressions,
+)
 
 RECEIVED = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
 ID = "0192f0c4-0000-7000-8000-000000000001"
@@ -65,6 +74,7 @@ class FakeCloud:
         self.content = FakeContent()
         self.users = FakeAccounts()
         self.receipts = FakeReceipts()
+        self.suppressions = FakeSuppressions()
         self.stages = {stage: FakeStage() for stage in STAGES}
         self.service = Service("token", "spf.example", "smtp.example")
         self.asked: list[dict[str, Any]] = []

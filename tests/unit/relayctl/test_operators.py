@@ -15,7 +15,7 @@ from relay.outcome import State
 from relay.ports import Account, Depth, LedgerEntry
 from relay.submission import Delivery, DeliveryKey, Inline
 from relayctl import render
-from tests.unit.relayctl.harness import ID, RECEIVED, STATE, Ctl, row
+from tests.unit.relayctl.harness import ID, OTHER, RECEIVED, STATE, Ctl, row
 
 NOW = RECEIVED + 3600  # the harness's clock
 LETTER = "5f0c2c1e-5f0e-4c55-9a0e-2f1f5c6b7d88"
@@ -51,16 +51,52 @@ def test_cancel_as_json(ctl: Ctl) -> None:
         "cancelled": ["jo@there.example"],
         "ended": [{"recipient": "nobody@there.example", "state": "bounced"}],
         "sending": [],
-        "not_tried": [],
+        "coming": [],
+        "recorded": True,
     }
 
 
 def test_cancel_of_what_is_being_sent(ctl: Ctl) -> None:
     put_off(ctl, until=NOW + 7.2)
     assert ctl("cancel", ID) == 1
-    assert ctl.out == "not stopped: mail to there.example is being sent right now; try again in 8 s\n"
+    assert ctl.out == "not stopped: mail to there.example is being sent right now; known in 8 s at the latest\n"
     assert ctl("cancel", ID, "--json") == 1
     assert json.loads(ctl.out)["sending"] == [{"domain": "there.example", "until": render.iso(NOW + 7)}]
+
+
+def test_cancel_of_what_nothing_is_recorded_about(ctl: Ctl, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ctl("cancel", ID) == 1
+    assert "if it was sent just now, it ends when its turn comes" in capsys.readouterr().err
+    assert ctl.cloud.suppressions.cancelled == {ID}
+    assert ctl("cancel", ID, "--json") == 1
+    assert json.loads(ctl.out)["recorded"] is False
+
+
+def test_cancel_of_an_attempt_that_left_nothing(ctl: Ctl) -> None:
+    asyncio.run(ctl.cloud.messages.put((row("al@else.example", State.DELIVERED),)))
+    key = DeliveryKey(ID, "there.example", 0)
+    ctl.cloud.ledger.items[key] = LedgerEntry(key, 1, owner="gone", claimed_until=NOW - 1)
+    assert ctl("cancel", ID) == 0
+    assert "ends when its turn comes: mail to there.example\n" in ctl.out
+
+
+def test_cancel_of_all_that_waits_of_an_account(ctl: Ctl) -> None:
+    put_off(ctl)
+    other = row("al@else.example", State.DELIVERED, id=OTHER)
+    asyncio.run(ctl.cloud.messages.put((other,)))
+    assert ctl("cancel", "--account", "User@login.example") == 0
+    assert ctl.out == f"{ID}\ncancelled: jo@there.example\nleft as it is: nobody@there.example, bounced\n"
+    cancelled = row("jo@there.example", State.CANCELLED, 2)
+    asyncio.run(ctl.cloud.messages.put((cancelled,)))
+    assert ctl("cancel", "--account", "user@login.example") == 1
+    assert ctl.out == "Nothing was left to cancel.\n"
+    assert ctl("cancel", "--account", "user@login.example", "--json") == 1
+    assert json.loads(ctl.out) == []
+
+
+@pytest.mark.parametrize("argv", [[], [ID, "--account", "user@login.example"]], ids=["neither", "both"])
+def test_cancel_wants_an_id_or_an_account(ctl: Ctl, argv: list[str]) -> None:
+    assert ctl("cancel", *argv) == 2
 
 
 # --- resend ------------------------------------------------------------------------------------
