@@ -27,6 +27,7 @@ OTHERS = """
     a.example.        A   192.0.2.1
     mx.example.       MX  10 a.example.
 """
+OTHERS += "".join(f"\n    mxs.example. MX {each} a.example." for each in range(11))
 
 
 def reach(*records: str, domain: str = "d.example", zone: str = OTHERS) -> SpfReach:
@@ -60,6 +61,7 @@ REACHED = {
     "other qualifiers elsewhere": "v=spf1 -ip4:203.0.113.1 ?a:a.example include:elastx.email -all",
     "at the tenth lookup": "v=spf1 " + "a:a.example " * 9 + "include:elastx.email -all",
     "after two void lookups": "v=spf1 a:no1.example mx:no2.example include:elastx.email -all",
+    "after names that can't be asked about": "v=spf1 " + "a:x..example mx:y..example " * 3 + "include:elastx.email",
 }
 
 
@@ -78,7 +80,7 @@ NOT_REACHED = {
     "softfail include": ("v=spf1 ~include:elastx.email include:elastx.email", "~include:elastx.email"),
     "fail include": ("v=spf1 -include:good.example include:elastx.email", "-include:good.example"),
     "neutral further down": ("v=spf1 include:neutral.example -all", '"?include:elastx.email", which does not pass'),
-    "per sender": ("v=spf1 include:%{s}.example -all", "depends on the sender"),
+    "per sender": ("v=spf1 include:%{s}.example -all", 'has "include:%{s}.example", which depends on the sender'),
     "subdomain of the relay's": (
         "v=spf1 include:other.example a:a.example redirect=anyone.example",
         "does not include",
@@ -107,6 +109,8 @@ BROKEN = {
     "include of two": ("v=spf1 include:two.example include:elastx.email", "2 SPF records"),
     "include of a bad one": ("v=spf1 include:bad.example include:elastx.email", 'at "include:bad.example"'),
     "include of a long name": ("v=spf1 include:" + "abcdefg." * 32 + "example -all", "there is no SPF record"),
+    "include of an empty label": ("v=spf1 include:x..example include:elastx.email", "there is no SPF record"),
+    "eleven mail hosts": ("v=spf1 mx:mxs.example include:elastx.email", "more than 10 hosts"),
     "redirect to nothing": ("v=spf1 redirect=nowhere.example", "there is no SPF record"),
 }
 
@@ -139,6 +143,12 @@ def test_dns_failure_is_temporary(name: str) -> None:
         server.servfail.add(name)
         with pytest.raises(TemporaryError):
             ask(server)
+
+
+def test_a_plain_resolver_will_do() -> None:
+    with TestDnsServer(OTHERS) as server:
+        found = asyncio.run(reaches("deep.example", RELAY, DnspythonResolver((server.address,))))
+        assert found == SpfReach(Reach.REACHED, record=b"v=spf1 include:good.example -all")
 
 
 def test_each_name_is_asked_once() -> None:

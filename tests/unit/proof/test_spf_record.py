@@ -122,6 +122,6 @@ def test_hostile_records_end(piece: str) -> None:
             pass
 
 
-def test_str() -> None:
-    for term in ("-include:x.example", "~all", "ip4:192.0.2.0/24"):
+def test_a_term_is_shown_as_written() -> None:
+    for term in ("-include:x.example", "~all", "+ALL", "ip4:192.0.2.1/24", "A:X.example/24//64", "?ptr", "exists:%{d}"):
         assert str(one(term)) == term

@@ -17,7 +17,7 @@ from relay.address import AddressError, parse_domain
 from relay.errors import TemporaryError
 from relay.ports import Resolver
 from relay.proof.lookup import Lookup
-from relay.proof.spf_macro import MAX_NAME, dotted, expand, host_name, is_domain, is_name, letters, target_name
+from relay.proof.spf_macro import MAX_NAME, dotted, expand, host_name, is_domain, letters, target_name
 from relay.proof.spf_record import EXPLANATION, Directive, Mechanism, Record, SpfPermError, parse_record, select, shown
 from relay.proof.spf_walk import MAX_HOSTS, Decided, Walk
 from relay.proof.spf_walk import Result as Result
@@ -171,11 +171,14 @@ class _ByInclude(Walk):
             self._note(f'has "{shown(str(directive))}", which does not pass')
         return result
 
-    async def target(self, spec: str, domain: str) -> str | None:  # noqa: ARG002 - macros don't count
-        if "%" in spec:
-            self._note(f'has "{shown(spec)}", which depends on the sender')
-            return None
+    async def target(self, spec: str, domain: str) -> str:  # noqa: ARG002 - it has no macros
         return target_name(spec, {})
+
+    async def follow(self, term: str, spec: str, domain: str) -> Decided | None:
+        if "%" in spec:
+            self._note(f'has "{shown(term)}", which depends on the sender')
+            return None
+        return await super().follow(term, spec, domain)
 
     def arrived(self, target: str) -> Decided | None:
         return Decided(Result.PASS, None, Record(), target) if target == self.relay_domain else None
@@ -238,7 +241,7 @@ class _ByAddress(Walk):
                 return self._covers(await self.addresses(self._ask, name), directive)
             case Mechanism.MX:
                 for host in await self.mail_hosts(directive, name):
-                    if is_name(host) and self._covers((await self._ask(host)).addresses, directive):
+                    if self._covers((await self._ask(host)).addresses, directive):
                         return True
                 return False
             case Mechanism.EXISTS:  # §5.7: type A, whatever the client's address is
@@ -262,7 +265,7 @@ class _ByAddress(Walk):
             return ""
         try:
             name = target_name(spec, await self._expansions(spec, domain))
-            texts = (await self.lookup.txt(name)).records if is_name(name) else ()
+            texts = (await self.lookup.txt(name)).records
             text = texts[0].decode("ascii") if len(texts) == 1 else ""
             if not EXPLANATION.fullmatch(text):
                 return ""
@@ -319,7 +322,7 @@ class _ByAddress(Walk):
     async def _validates(self, name: str) -> bool:
         """Whether it leads back to the client's address; one that DNS doesn't answer about is passed over (§5.5)."""
         try:
-            addresses = (await self._ask(name)).addresses if is_name(name) else ()
+            addresses = (await self._ask(name)).addresses
         except TemporaryError:
             return False
         return any(ip_address(each) == self._ip for each in addresses)

@@ -69,7 +69,7 @@ class Walk:
                     return Decided(self.result(directive), directive, record, domain)
             if record.redirect:
                 self.count()
-                if decided := await self._follow(f"redirect={record.redirect}", record.redirect, domain):
+                if decided := await self.follow(f"redirect={record.redirect}", record.redirect, domain):
                     return decided
             return Decided(Result.NEUTRAL, None, record, domain)
         finally:
@@ -82,13 +82,28 @@ class Walk:
         """Of every mechanism but all and include."""
         raise NotImplementedError
 
-    async def target(self, spec: str, domain: str) -> str | None:
-        """A domain-spec of `domain`'s record as a name; None if it has none here."""
+    async def target(self, spec: str, domain: str) -> str:
+        """What a domain-spec in `domain`'s record stands for."""
         raise NotImplementedError
 
     def arrived(self, target: str) -> Decided | None:  # noqa: ARG002 - _ByInclude's
         """Whether the evaluation ends at this name."""
         return None
+
+    async def follow(self, term: str, spec: str, domain: str) -> Decided | None:
+        """What the record at `spec` says, None if that counts for nothing; to have none there is a permanent error
+        (§5.2, §6.1)."""
+        target = (await self.target(spec, domain)).lower()
+        if decided := self.arrived(target):
+            return decided
+        if target in self._path:  # there it would be evaluated in the same way, until the limit of lookups
+            raise SpfPermError(f'"{shown(term)}" leads back to where it came from')
+        answer = await self.lookup.txt(target) if is_domain(target) else None
+        try:
+            record = _record(answer)
+        except SpfPermError as error:
+            raise SpfPermError(f'at "{shown(term)}" {error.safe}') from None
+        return await self.evaluate(target, record)
 
     async def addresses(self, ask: Callable[[str], Awaitable[AddressAnswer]], name: str) -> tuple[str, ...]:
         """What a term itself asks for: to find none is a void lookup. A name that DNS can't hold has none (§4.8)."""
@@ -123,25 +138,8 @@ class Walk:
     async def _matches(self, directive: Directive, domain: str) -> bool:
         if directive.mechanism is not Mechanism.INCLUDE:
             return await self.matches(directive, domain)
-        decided = await self._follow(f"include:{directive.domain}", directive.domain, domain)
+        decided = await self.follow(f"include:{directive.domain}", directive.domain, domain)
         return decided is not None and decided.result is Result.PASS  # §5.2
-
-    async def _follow(self, term: str, spec: str, domain: str) -> Decided | None:
-        """What `spec`'s record says; to have none is a permanent error (§5.2, §6.1)."""
-        target = await self.target(spec, domain)
-        if target is None:
-            return None
-        target = target.lower()
-        if decided := self.arrived(target):
-            return decided
-        if target in self._path:  # there it would be evaluated in the same way, until the limit of lookups
-            raise SpfPermError(f'"{shown(term)}" leads back to where it came from')
-        answer = await self.lookup.txt(target) if is_domain(target) else None
-        try:
-            record = _record(answer)
-        except SpfPermError as error:
-            raise SpfPermError(f'at "{shown(term)}" {error.safe}') from None
-        return await self.evaluate(target, record)
 
 
 def _record(answer: TxtAnswer | None) -> Record:
