@@ -12,7 +12,21 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from relay.errors import RelayError
-from relayctl import accounts, cancel, check, completion, dlq, dns, messages, resend, send, status, system, trace
+from relayctl import (
+    accounts,
+    cancel,
+    check,
+    completion,
+    dlq,
+    dns,
+    messages,
+    resend,
+    send,
+    status,
+    suppressions,
+    system,
+    trace,
+)
 from relayctl.context import Cloud, Context, Target
 from relayctl.errors import FAILED, WRONG_USAGE, CommandError
 
@@ -28,7 +42,7 @@ examples:
 2 wrong usage.
 """
 # in the order that the help has them
-MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, dlq, status, completion)
+MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, suppressions, dlq, status, completion)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
