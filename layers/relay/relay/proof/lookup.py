@@ -10,6 +10,8 @@ from relay.ports import AddressAnswer, DnsStatus, MxAnswer, PtrAnswer, Resolver,
 Answer = TxtAnswer | MxAnswer | AddressAnswer | PtrAnswer
 A = TypeVar("A", TxtAnswer, MxAnswer, AddressAnswer, PtrAnswer)
 
+FOREVER: Final = 604_800  # seconds; a name that no DNS can hold won't be there later
+
 
 class Question(NamedTuple):
     """name: lower case, without the last dot. type: such as "TXT"."""
@@ -88,7 +90,7 @@ class Lookup:
         try:
             return await ask(name)
         except PermanentError:
-            return answer(DnsStatus.NO_NAME)
+            return answer(DnsStatus.NO_NAME, (), FOREVER)
 
 
 def _failed(task: "asyncio.Future[Any]") -> bool:
