@@ -17,9 +17,11 @@ examples:
   mailrelay resend {ids.EXAMPLE} --to jo@example.com
 
 A new message with a new id and the same content goes to the recipients that
-bounced, were rejected or expired, to nobody else; --to picks from them, and may
-name cancelled ones. Each run sends anew: run it twice and they get it twice.
-The sender domain's DNS is checked, too. Content is kept for 21 days.
+bounced, expired, were rejected or suppressed, to nobody else; --to picks from
+them, and may name cancelled ones. Each run sends anew: run it twice and they
+get it twice. The sender domain's DNS is checked, too; an address that is still
+suppressed gets it as little as before (mailrelay suppressions remove). NOTIFY,
+RET and ENVID are not kept. Content is kept for 21 days.
 
 --json prints an object: id (the new one), resent (the old one), recipients.
 """

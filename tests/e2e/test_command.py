@@ -173,30 +173,41 @@ def test_cancel_ends_the_attempts(system: LocalSystem) -> None:
 
 
 def test_check_mend_resend(system: LocalSystem) -> None:
-    """Refused for its DNS; `check` says what to publish; published, the message goes out again."""
+    """Refused for its DNS; `check` says what to publish and sees it come; published, the message goes out again."""
     content = message("mended", sender="news@mended.example")
-    id = system.submit("news@mended.example", ["m@in.example"], content)
+    id = "01931e3c-8f6e-7c1a-9b6e-6f0c3f0d9a11"
+    system.client("sqs").send_message(  # as if DNS hadn't answered the session in time
+        QueueUrl=system.state["queues"]["ValidateQueue"],
+        MessageBody=encode_submission(
+            Submission(id, USER, "news@mended.example", ("m@in.example",), time.time(), Inline(content))
+        ),
+        MessageGroupId=USER,
+    )
     recorded(system, id, "rejected")
-    said = subprocess.run(
-        [mailrelay(), "check", USER, "--domain", "mended.example", "--json", *STATE],
+    text = call(system.folder, "trace", id, *STATE)
+    assert "mended.example: failed, decided " in text
+    assert "DMARC: no: mended.example has no DMARC record\n" in text
+    watch = subprocess.Popen(
+        [mailrelay(), "check", USER, "--domain", "mended.example", "--watch", "--json", *STATE],
         cwd=system.folder,
-        capture_output=True,
+        stdout=subprocess.PIPE,
         text=True,
     )
-    assert said.returncode == 1
-    records = [each["publish"] for each in json.loads(said.stdout)["records"]]
-    assert len(records) == 3
-    with (system.folder / "zone").open("a") as zone:
-        zone.writelines(f'{each["name"]}. 1 IN {each["type"]} "{each["value"]}"\n' for each in records)
-
-    def right() -> bool:
-        argv = [mailrelay(), "check", USER, "--domain", "mended.example", *STATE]
-        return subprocess.run(argv, cwd=system.folder, capture_output=True).returncode == 0
-
-    wait_for("DNS to be right", right)
+    with watch:
+        assert watch.stdout
+        first = json.loads(watch.stdout.readline())
+        assert (first["accepted"], first["relay"]["standing"]) == (False, "refused")
+        records = [each["publish"] for each in first["records"]]
+        assert len(records) == 3
+        with (system.folder / "zone").open("a") as zone:
+            zone.writelines(f'{each["name"]}. 1 IN {each["type"]} "{each["value"]}"\n' for each in records)
+        changes = [json.loads(line)["accepted"] for line in watch.stdout]
+    assert changes[-1] is True
+    assert watch.returncode == 0
+    again: dict[str, str] = {}
 
     def accepted() -> bool:  # validate may remember its no for some seconds
-        again = json.loads(call(system.folder, "resend", id, "--json", *STATE))
+        again.update(json.loads(call(system.folder, "resend", id, "--json", *STATE)))
         assert again["resent"] == id
         assert again["recipients"] == ["m@in.example"]
         wait_for("its fate", lambda: [row for row in system.rows() if row["id"] == again["id"]])
@@ -206,6 +217,11 @@ def test_check_mend_resend(system: LocalSystem) -> None:
     (mail,) = [mail for mail in system.sunk() if mail.rcpt_to == ["m@in.example"]]
     assert mail.content.endswith(content)
     assert id.encode() in mail.content  # its first trace header
+    proof = json.loads(call(system.folder, "trace", again["id"], "--json", *STATE))["proof"]
+    (receipt,) = proof["receipts"]
+    assert receipt["passed"]
+    assert [each["name"] for each in receipt["answers"]][:2] == ["mended.example", "_dmarc.mended.example"]
+    assert any("DKIM" in warning for warning in proof["warnings"])
     refused = call(system.folder, "resend", id, "--to", "x@in.example", *STATE, code=1)
     assert refused == "mailrelay: x@in.example is not among the recipients: m@in.example\n"
 
@@ -223,6 +239,25 @@ def test_check_of_a_domain_that_is_right(system: LocalSystem) -> None:
     )
 
 
+def test_check_by_the_rules_and_the_memory_of_the_relay(system: LocalSystem) -> None:
+    """By its stack: the parameters come from there."""
+    id = system.submit("news@proved.example", ["r@in.example"], message("remembered"))
+    recorded(system, id, "delivered")
+    environment = {
+        "AWS_ENDPOINT_URL": system.state["aws_endpoint"],
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+    }
+    stack = ["--stack", "mailrelay", "--region", system.state["region"], "--dns", system.state["dns"]]
+    said = json.loads(call(system.folder, "check", USER, "--domain", "proved.example", "--json", *stack, **environment))
+    assert said["relay"]["standing"] == "passed"
+    assert "answers" not in said["relay"]
+    text = call(system.folder, "check", USER, "--domain", "proved.example", "--receipt", *STATE)
+    assert "The relay's own last verdict: passed\n" in text
+    assert "    v=DMARC1; p=none\n" in text.partition("What DNS said:")[2]
+    assert max(map(len, text.splitlines())) <= 80
+
+
 def test_the_same_system_by_its_stack(system: LocalSystem) -> None:
     """As a deployed one is: by CloudFormation's outputs, with the caller's own credentials."""
     environment = {
@@ -234,10 +269,10 @@ def test_the_same_system_by_its_stack(system: LocalSystem) -> None:
     status = json.loads(call(system.folder, "status", "--json", *stack, **environment))
     assert status["gateway"] is None
     assert [each["queue"] for each in status["queues"]] == ["validate", "deliver", "record"]
-    id = system.submit("news@proved.example", ["full@in.example", "nobody@in.example"], message("by stack"))
+    id = system.submit("news@proved.example", ["full@in.example", "nobody-2@in.example"], message("by stack"))
     recorded(system, id, "deferred", "bounced")
     again = json.loads(call(system.folder, "resend", id, "--json", *stack, **environment))
-    assert again["recipients"] == ["nobody@in.example"]
+    assert again["recipients"] == ["nobody-2@in.example"]
     assert call(system.folder, "dlq", "redrive", *stack, **environment) == "There is nothing to put back.\n"
     assert "bounced" in call(system.folder, "trace", id, *stack, **environment)
 
