@@ -29,8 +29,9 @@ REASONS = {
     "relay.validate": {"HeaderError", "TemporaryError", "text"},
     "relay.proof.verdict": {"Problem", "TemporaryError", "what", "text"},
     "relay.proof.spf": {"SpfPermError", "SpfReach", "_note"},
+    "relay.proof.spf_walk": {"SpfPermError"},
     "relay.proof.spf_record": {"SpfPermError"},
-    "relay.proof.dmarc": {"DmarcError", "return"},
+    "relay.proof.dmarc": {"DmarcError", "return", "problem"},
     "relay.dns": {"TemporaryError", "reason"},
 }
 NEVER_SHOWN = {
@@ -64,9 +65,16 @@ def verdicts() -> set[str]:
     """Code and enhanced code of what validate decides."""
     tree = ast.parse(inspect.getsource(validate))
     calls = [node.args for node in ast.walk(tree) if isinstance(node, ast.Call) and _name(node) == "_Final"]
-    return {
-        " ".join([*(str(each.value) for each in args[1:3] if isinstance(each, ast.Constant)), "…"]) for args in calls
-    }
+    return {" ".join([*(code for each in args[1:3] for code in _code(each)), "…"]) for args in calls}
+
+
+def _code(node: ast.expr) -> list[str]:
+    match node:
+        case ast.Constant(value=value):
+            return [str(value)]
+        case ast.Name(id=name) if name.isupper():
+            return [str(getattr(validate, name))]
+    return []
 
 
 def _shown(tree: ast.AST, names: set[str]) -> Iterator[ast.expr]:

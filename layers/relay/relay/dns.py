@@ -55,13 +55,15 @@ class DnspythonResolver:
             asked = wire_name(name)
         except ValueError as error:  # UnicodeEncodeError is one
             raise PermanentError("a domain name cannot be looked up", f"{name[:300]!r}: {error}") from error
+        detail = ""
         try:
             async with asyncio.timeout(TOTAL_SECONDS), self._in_flight:
                 return await self._follow(asked, name, kind)
         except TimeoutError:
-            reason, detail = "no answer in time", ""
+            reason = "no answer in time"
         except UnusableError as error:
-            reason, detail = "no usable answer", str(error)
+            reason = "no usable answer"
+            detail = str(error)
         except TooLargeError as error:
             raise TemporaryError(f"{name} {kind}: DNS answer of more than {MAX_ANSWER} octets") from error
         raise TemporaryError(f"{name} {kind}: {reason} from DNS", detail)

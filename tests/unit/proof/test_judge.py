@@ -7,8 +7,8 @@ import pytest
 
 from relay.dns import DnspythonResolver
 from relay.errors import OutageError, TemporaryError
-from relay.ports import Account
-from relay.proof.judge import Judge, Judged, Patience
+from relay.ports import Account, TxtAnswer
+from relay.proof.judge import AT_ONCE, Judge, Judged, Patience
 from relay.proof.receipt import Known
 from relay.proof.ruling import Question, Standing
 from relay.proof.token import token_value
@@ -193,6 +193,38 @@ def test_a_verdict_with_the_senders_macro_is_for_that_sender_alone() -> None:
         assert [each.standing is Standing.PASSED for each in found] == [True, False, True]
         assert asyncio.run(both())[0].standing is Standing.PASSED
         assert server.asked["jo.ok.d.example", "A"] == 2  # once each time: nothing was kept
+
+
+def test_silent_domains_of_one_account_leave_dns_to_the_others() -> None:
+    class Counting(DnspythonResolver):
+        """Questions about the silent domains never end."""
+
+        waiting: set[str] = set()  # noqa: RUF012 - of this test alone
+
+        async def txt(self, name: str) -> TxtAnswer:
+            if "silent" in name:
+                self.waiting.add(name.removeprefix("_dmarc."))
+                await asyncio.Event().wait()
+            return await super().txt(name)
+
+    with TestDnsServer(GOOD) as server:
+        bench = Bench(server, ACCOUNT)
+        bench.judge._resolver = Counting((server.address,))
+
+        async def run() -> Judged:
+            hostile = [
+                asyncio.ensure_future(
+                    bench.judge(Question(f"d{number}.silent.example", "bad@b.example", "a@b.example"))
+                )
+                for number in range(300)
+            ]
+            judged = await bench.judge(Question("d.example", USER.lower(), "a@d.example"))
+            for each in hostile:
+                each.cancel()
+            return judged
+
+        assert asyncio.run(run()).standing is Standing.PASSED
+        assert len(Counting.waiting) == AT_ONCE
 
 
 # --- proved before, failing now --------------------------------------------------------------------

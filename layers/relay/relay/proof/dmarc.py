@@ -159,7 +159,8 @@ async def _look(domain: str, name: str, resolver: Resolver) -> _Place:
     if not records:
         return _Place(domain, name)
     if len(records) > 1:
-        return _Place(domain, name, problem=f"there are {len(records)} DMARC records where one is allowed")
+        problem = f"there are {len(records)} DMARC records where one is allowed"
+        return _Place(domain, name, problem=problem)
     tags = _tags(records[0])
     try:
         return _Place(domain, name, True, _psd(tags), _policy(tags))

@@ -15,6 +15,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Final
+from weakref import WeakValueDictionary
 
 from relay.errors import TemporaryError
 from relay.ports import Accounts, Clock, Resolver
@@ -25,6 +26,7 @@ from relay.proof.verdict import Terms, Verdict, judge
 LONGEST_NO: Final = 30.0  # seconds that a no is kept at most: somebody is mending their records and trying again
 SHORTEST_NO: Final = 5.0
 OLD_YES: Final = 30.0  # seconds that a last good verdict serves before DNS is asked again
+AT_ONCE: Final = 20  # verdicts of one account that ask DNS at once: silent domains don't take all sockets from others
 MAX_VERDICTS: Final = 10_000  # kept at once
 
 
@@ -79,6 +81,7 @@ class Judge:
         self._patience = patience
         self._kept: dict[tuple[str, str], Judged] = {}  # oldest first
         self._asked: dict[tuple[str, str, str], asyncio.Task[Judged]] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()  # while somebody has one
 
     async def __call__(self, question: Question) -> Judged:
         """TemporaryError if DNS can't say and no good verdict serves; OutageError if the tables can't."""
@@ -110,15 +113,17 @@ class Judge:
         if known and known.until > now:
             return self._keep(question, self._standing(known))
         registered = await self._accounts.find(question.account)
+        turn = self._turns.setdefault(question.account, asyncio.Semaphore(AT_ONCE))
         try:
-            verdict = await judge(
-                question.domain,
-                registered.user if registered else question.account,
-                terms=self._terms,
-                resolver=self._resolver,
-                now=self._clock.now(),
-                sender=question.sender,
-            )
+            async with turn:
+                verdict = await judge(
+                    question.domain,
+                    registered.user if registered else question.account,
+                    terms=self._terms,
+                    resolver=self._resolver,
+                    now=self._clock.now(),
+                    sender=question.sender,
+                )
         except TemporaryError as error:
             return self._keep(question, self._last_good(known, error))
         return self._keep(question, self._standing(await self._learn(question, verdict, known)))

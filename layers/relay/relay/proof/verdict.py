@@ -253,7 +253,7 @@ async def _spf_by_address(case: _Case) -> _Finding:
             case Result.PASS:
                 continue
             case Result.TEMPERROR:
-                raise TemporaryError(f"the SPF record of {domain}: {result.why}")
+                raise TemporaryError(f"the SPF record of {domain} {result.why}")
             case Result.NONE:
                 what = f"{domain} has no SPF record"
             case Result.PERMERROR:
