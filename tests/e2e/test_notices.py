@@ -1,13 +1,12 @@
 """What a sender asks about notices (RFC 3461), from RCPT to the notices in the sink, which doesn't offer DSN."""
 
 import re
-import smtplib
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.system import USER, LocalSystem, Mail, local_system, message, submit_on, wait_for
+from tests.system import USER, LocalSystem, Mail, local_system, message, wait_for
 
 SENDER = "news@proved.example"
 
@@ -77,18 +76,16 @@ def test_the_same_refusal_is_told_a_few_times_and_counted_otherwise(system: Loca
         counted = sum(int(count) for mail in notices for count in re.findall(rb"mail to (\d+) more", mail.content))
         return len(notices), counted + sum(mail.content.count(b"Final-Recipient:") for mail in notices)
 
-    def refuse(client: smtplib.SMTP, mark: str) -> None:
-        submit_on(client, "x@unproved.example", [f"{mark}@in.example"], message(mark, sender="x@unproved.example"))
+    def refuse(mark: str) -> None:
+        system.enqueue("x@unproved.example", [f"{mark}@in.example"], message(mark, sender="x@unproved.example"))
 
-    with system.connect() as client:
-        for number in range(60):
-            refuse(client, f"refused-{number}")
+    for number in range(60):
+        refuse(f"refused-{number}")
     settled = wait_for(
         "60 refusals", lambda: sum(row["state"] == "rejected" for row in system.rows()) == 60 and time.monotonic()
     )
     wait_for("the hour's end", lambda: time.monotonic() > settled + 5)
-    with system.connect() as client:
-        refuse(client, "refused-60")
+    refuse("refused-60")
     notices, recipients = wait_for("all to be told", lambda: all_ if (all_ := heard())[1] >= 61 else None)
     assert recipients == 61
     assert 2 <= notices <= 10

@@ -94,7 +94,8 @@ def test_bounced_and_told_once(system: LocalSystem) -> None:
 
 
 def test_refused_for_dns_with_the_record_to_publish(system: LocalSystem) -> None:
-    id = system.submit("news@unproved.example", ["d@in.example"], message("refused", sender="news@unproved.example"))
+    """By the queue; test_session_verdicts.py has the session's refusal."""
+    id = system.enqueue("news@unproved.example", ["d@in.example"], message("refused", sender="news@unproved.example"))
     assert wait_for("final states", lambda: states(system, id)) == {"d@in.example": "rejected"}
     (row,) = [row for row in system.rows() if row["id"] == id]
     assert "elastx-mrs=" in row["text"]
