@@ -60,11 +60,12 @@ class DemoError(Exception):
 
 @dataclass(slots=True)
 class Sent:
-    """A message handed over; rows: what is recorded of it so far."""
+    """A message handed over; rows: what is recorded of it so far. Or refused, with what the gateway said."""
 
     mail: Mail
-    id: str
+    id: str = ""
     rows: tuple[Row, ...] = ()
+    refusal: str = ""
 
     @property
     def ended(self) -> set[str]:
@@ -73,7 +74,7 @@ class Sent:
 
     @property
     def settled(self) -> bool:
-        return self.ended >= self.mail.fates.keys()
+        return bool(self.refusal) or self.ended >= self.mail.fates.keys()
 
 
 @dataclass(slots=True)
@@ -127,6 +128,7 @@ class Demo:
         self._table(sent)
         problems = [problem for each in sent for problem in fates_missed(each)]
         problems += self._arrived(sent)
+        problems += self._refusals(sent)
         problems += self._notices(sent)
         self._where_next(sent, problems)
         return problems
@@ -168,16 +170,23 @@ class Demo:
         with self._progress() as progress:
             task = progress.add_task("handed over", total=len(mails))
             for mail in mails:
-                recipients = [parse_address(each) for each in mail.fates]
-                answer = submit(server, USER, password, parse_address(mail.sender), recipients, mail.content)
-                sent.append(Sent(mail, answer.id))
+                sent.append(self._hand_over(server, password, mail))
                 progress.advance(task)
         return sent
+
+    def _hand_over(self, server: Server, password: str, mail: Mail) -> Sent:
+        recipients = [parse_address(each) for each in mail.fates]
+        try:
+            return Sent(mail, submit(server, USER, password, parse_address(mail.sender), recipients, mail.content).id)
+        except CommandError as error:
+            if not mail.refused:
+                raise
+            return Sent(mail, refusal=str(error).partition("refused it: ")[2] or str(error))
 
     def _wait(self, sent: list[Sent]) -> None:
         """Until every fate is known, or patience is at its end."""
         deadline = time.monotonic() + PATIENCE
-        total = sum(len(each.mail.fates) for each in sent)
+        total = sum(len(each.mail.fates) for each in sent if not each.refusal)
 
         async def look(client: AwsClient) -> None:
             table = DynamoMessages(client, self._state["tables"]["MessagesTable"])
@@ -206,9 +215,12 @@ class Demo:
         table.add_column("The remote server's words, or ours", overflow="fold")
         for each in sent:
             name = each.mail.name
+            if each.refusal:
+                words = f"{reply_lines(each.refusal)[0]}; the whole reply is below"
+                table.add_row(name, next(iter(each.mail.fates)), render.state_text(State.REJECTED), words)
             for recipient, rows in by_recipient(each.rows):
                 for row in rows:
-                    table.add_row(name, recipient, render.state_text(row.outcome.state), short(row))
+                    table.add_row(name, recipient, render.state_text(row.outcome.state), render.words(row.outcome))
                     name = recipient = ""
         render.show(self._out, table)
 
@@ -239,22 +251,28 @@ class Demo:
 
         return bool(dkim.verify(mail.content, dnsfunc=txt))
 
+    def _refusals(self, sent: list[Sent]) -> list[str]:
+        """What the session said to a sender who hasn't signed up, and whether that tells what to publish."""
+        for each in sent:
+            if each.refusal:
+                self._title("Refused in the session", f"MAIL FROM:<{each.mail.sender}>")
+                for line in reply_lines(each.refusal):
+                    render.show(self._out, Padding(Text(line, overflow="fold"), (0, 0, 0, 2)))
+        return list(refusals_missed(sent))
+
     def _notices(self, sent: list[Sent]) -> list[str]:
-        """Those that are due: to a bounced message's sender, and to the user whose mail was refused."""
+        """Those that are due: to the senders of bounced messages."""
         problems = []
         for each in sent:
-            state = next(iter(each.mail.fates.values()))[-1]
-            if state is State.DELIVERED:
+            if next(iter(each.mail.fates.values()))[-1] is not State.BOUNCED:
                 continue
-            to = USER if state is State.REJECTED else each.mail.sender
+            to = each.mail.sender
             self._title(f"The notice in {to}'s mailbox", f"about the message: {each.mail.name}")
             notice = self._notice(to, each.id)
             if notice is None:
                 problems.append(f"{each.mail.name}: no notice came to {to}")
                 continue
             self._out.write("\n".join(notice.splitlines()) + "\n")
-            if state is State.REJECTED and not self._names_the_record(notice):
-                problems.append(f"{each.mail.name}: the notice does not name the record to publish")
         return problems
 
     def _notice(self, to: str, about: str) -> str | None:
@@ -268,9 +286,6 @@ class Demo:
                     return str(first.get_content())
             time.sleep(PAUSE)
         return None
-
-    def _names_the_record(self, notice: str) -> bool:
-        return bool(re.search(r"\S+=[0-9a-f]{64}", notice))
 
     def _where_next(self, sent: list[Sent], problems: list[str]) -> None:
         self._title("Where to look further", "")
@@ -315,14 +330,26 @@ def sunk(folder: Path) -> Iterable[Sunk]:
         yield Sunk(facts_file.with_suffix(".eml").read_bytes(), facts["mail_from"], facts["rcpt_to"])
 
 
-def short(row: Row) -> str:
-    """The words on an outcome; of a refusal for DNS its first reason, for the notice below has the rest."""
-    reason, publish, _ = render.words(row.outcome).partition("; publish: ")
-    return f"{reason}; the record to publish is below" if publish else reason
+def reply_lines(reply: str) -> list[str]:
+    """A reply whose lines stand in one, each with its enhanced code: apart again, each with its code."""
+    code, _, rest = reply.partition(" ")
+    enhanced = rest.partition(" ")[0]
+    return [f"{code} {line}" for line in re.split(rf" (?={re.escape(enhanced)} )", rest)]
+
+
+def refusals_missed(sent: Iterable[Sent]) -> Iterable[str]:
+    """What should have been refused in the session and wasn't, or not for its DNS; a line each."""
+    for each in sent:
+        if each.mail.refused and not each.refusal:
+            yield f"{each.mail.name}: it was not refused in the session"
+        elif each.refusal and not re.search(r" publish: \S+ TXT \"\S+=[0-9a-f]{64}\"", each.refusal):
+            yield f"{each.mail.name}: the reply does not name the record to publish: {each.refusal}"
 
 
 def fates_missed(sent: Sent) -> Iterable[str]:
-    """What is recorded otherwise than expected, a line each."""
+    """What is recorded otherwise than expected, a line each; of what was refused in the session nothing is."""
+    if sent.refusal:
+        return
     recorded = dict(by_recipient(sent.rows))
     for recipient, expected in sent.mail.fates.items():
         states = tuple(row.outcome.state for row in recorded.get(recipient, ()))

@@ -28,12 +28,14 @@ DELIVERED: Final[tuple[State, ...]] = (State.DELIVERED,)
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """name: for people. fates: {recipient: the states that it goes through, the last one final}."""
+    """name: for people. fates: {recipient: the states that it goes through, the last one final}.
+    refused: in the SMTP session already."""
 
     name: str
     sender: str
     content: bytes
     fates: dict[str, tuple[State, ...]]
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ def messages(key: Key) -> tuple[Mail, ...]:
             f"hello@{STRANGER}",
             read("not-signed-up"),
             {f"alice{inbox}": (State.REJECTED,)},
+            refused=True,
         ),
     )
 

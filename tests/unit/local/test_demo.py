@@ -100,18 +100,36 @@ def test_what_the_sink_keeps_is_read_back(tmp_path: Path) -> None:
     assert list(demo.sunk(tmp_path)) == [demo.Sunk(b"x", "", ["a@b.example"])]
 
 
+RECORD = f'partner.example. TXT "elastx-mrs={"0" * 64}"'
+REPLY = f"550 5.7.1 sender not authorised by DNS: it has no token 5.7.1 publish: {RECORD} 5.7.1 run: this"
+
+
+def test_a_reply_of_several_lines() -> None:
+    assert demo.reply_lines(REPLY) == [
+        "550 5.7.1 sender not authorised by DNS: it has no token",
+        f"550 5.7.1 publish: {RECORD}",
+        "550 5.7.1 run: this",
+    ]
+
+
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("refused", "refusal", "missed"),
     [
-        pytest.param("No such user here", "550 No such user here", id="the remote's words as they are"),
+        pytest.param(True, REPLY, "", id="as it should"),
+        pytest.param(True, "", "not signed up: it was not refused in the session", id="accepted"),
         pytest.param(
-            'not authorised: x.example has no token; publish: x.example. TXT "t=1". And more; publish: y',
-            "550 not authorised: x.example has no token; the record to publish is below",
-            id="the first reason of a refusal, whole",
+            True,
+            "550 5.7.1 no",
+            "not signed up: the reply does not name the record to publish: 550 5.7.1 no",
+            id="other",
         ),
+        pytest.param(False, "", "", id="one to be accepted"),
     ],
 )
-def test_words_in_the_table(text: str, shown: str) -> None:
-    outcome = Outcome("a@b.example", State.REJECTED, 1.0, 1, code=550, enhanced="", text=text)
-    row = Row("id", "u@x.example", "s@x.example", "in.example", 1.0, "validate", outcome)
-    assert demo.short(row) == shown
+def test_a_refusal_that_is_not_as_expected_is_named(refused: bool, refusal: str, missed: str) -> None:
+    mail = Mail("not signed up", "s@x.example", b"", {"a@in.example": (State.REJECTED,)}, refused)
+    sent = demo.Sent(mail, refusal=refusal)
+    assert "".join(demo.refusals_missed([sent])) == missed
+    assert sent.settled == bool(refusal)
+    if refusal:
+        assert not list(demo.fates_missed(sent))
