@@ -141,7 +141,7 @@ def _show_changes(before: Report, report: Report, arguments: argparse.Namespace,
         _print_json(check_view.fields(report, now, receipt=arguments.receipt), arguments, context)
         return
     shown = [render.hanging(render.plain_time(now), each) for each in lines]
-    render.show(context.out, *shown, *([check_view.verdict(report)] if report.accepted else []))
+    render.show(context.out, *shown, *([check_view.answer(report, now)] if report.accepted else []))
     context.out.flush()
 
 

@@ -1,6 +1,7 @@
 """How the report of `mailrelay check` looks."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from rich.console import RenderableType
@@ -77,7 +78,7 @@ def blocks(report: Report, now: float, *, receipt: bool) -> Iterator[RenderableT
     yield Text(f"May {asked.user} send mail from {asked.domain}?\n", overflow="fold")
     if report.verdict is None:
         yield Text.assemble(("DNS does not answer", "yellow"), f": {render.safe(report.error)}.", overflow="fold")
-        yield Text("Not known: mail is put off and tried again, not refused. Ask again later.")
+        yield Text("Not known: mail is put off and tried again, not refused. Ask again later.\n")
     for proof, found in report.found.items():
         yield from _record(proof, found)
     for note in report.notes:
@@ -91,15 +92,29 @@ def blocks(report: Report, now: float, *, receipt: bool) -> Iterator[RenderableT
         yield Text("")
     if report.account is not None:
         yield from _memory(report, now, receipt=receipt)
-    yield verdict(report)
+    yield answer(report, now)
 
 
-def verdict(report: Report) -> Text:
+def answer(report: Report, now: float) -> Text:
+    """May it? And what becomes of mail if not."""
     if report.accepted:
         return Text.assemble(("Yes", "green"), ": all is right.")
     if report.verdict is None:
         return Text.assemble(("No", "red"), ": not as long as DNS does not answer.")
+    until = _would_wait(report, now)
+    if report.account is not False and until:
+        return Text.assemble(("No", "red"), f": mail waits until this is put right, or it is {_time(until)} (UTC).")
     return Text.assemble(("No", "red"), ": mail is refused until this is put right.")
+
+
+def _would_wait(report: Report, now: float) -> float:
+    """Until when mail waits for a domain that fails and was proved lately, epoch seconds; 0.0 if it is refused."""
+    known = report.known
+    if known is None:
+        return 0.0
+    failing = known if known.failing_since else replace(known, failing_since=now)  # what the relay will find out
+    until = receipts.held_until(failing, report.asked.service.patience)
+    return until if now < until else 0.0
 
 
 def changes(before: Report, report: Report) -> Iterator[str]:
@@ -169,7 +184,7 @@ def _memory(report: Report, now: float, *, receipt: bool) -> Iterator[Renderable
     yield from _indented(receipts.findings(known.verdict))
     if receipt:
         yield Padding(Text("What DNS said:"), (0, 0, 0, 2))
-        yield from _indented(receipts.answers(known.verdict), 4)
+        yield from _indented(receipts.answers(known.verdict))
     yield Text("")
 
 

@@ -137,8 +137,6 @@ async def _found(asked: Asked, verdict: Verdict, lookup: Lookup, near: Hints, fa
     for proof, fresh, one, other in zip(Proof, usual, near.proofs, far.proofs, strict=True):
         problem, (at, records) = problems.get(proof), there[proof]
         wanted = record_of(problem.publish) if problem else fresh
-        if problem and one.publish:  # their own record mended, not a fresh one
-            wanted = DnsRecord(wanted.name, wanted.type, one.publish)
         hints = (*one.says, *other.says) if problem or not records else ()
         found[proof] = Found(at, records, problem, wanted, hints)
     return found

@@ -18,8 +18,8 @@ TITLES: Final = {Proof.TOKEN: "Ownership token", Proof.SPF: "SPF", Proof.DMARC: 
 FIELDS: Final = """\
 A receipt is an object: receipt (its name), domain, user, sender ("" unless the
 SPF record depends on it), decided, passed, rules (by proof: what decided),
-problems (a list of proof, what, publish), warnings (a list), ttl (seconds),
-answers (a list of name, type, status, ttl, records)."""
+problems (a list of proof, what, hint, publish), warnings (a list), ttl
+(seconds), answers (a list of name, type, status, ttl, records)."""
 
 
 def fields(verdict: Verdict) -> dict[str, Any]:
@@ -33,7 +33,8 @@ def fields(verdict: Verdict) -> dict[str, Any]:
         "passed": verdict.passed,
         "rules": {proof.value: rule for proof, rule in verdict.rules.items()},
         "problems": [
-            {"proof": each.proof.value, "what": each.what, "publish": each.publish} for each in verdict.problems
+            {"proof": each.proof.value, "what": each.what, "hint": each.hint, "publish": each.publish}
+            for each in verdict.problems
         ],
         "warnings": list(verdict.warnings),
         "ttl": verdict.ttl,

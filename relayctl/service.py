@@ -16,6 +16,7 @@ LATER: Final = {
     "EgressAddresses": "",
     "DmarcMissing": "refuse",
     "DkimCheck": "warn",
+    "VerdictStaleHours": "24",
     "HoldHours": "24",
     "ClockSpeed": "1",
 }
@@ -32,7 +33,11 @@ def service_of(parameters: Mapping[str, str]) -> Service:
         egress=tuple(filter(None, of["EgressAddresses"].replace(" ", "").split(","))),
         dmarc_required=of["DmarcMissing"] == "refuse",
         dkim=of["DkimCheck"],
-        patience=Patience(memory=Patience().memory / speed, hold=float(of["HoldHours"]) * 3600 / speed),
+        patience=Patience(
+            stale=float(of["VerdictStaleHours"]) * 3600 / speed,
+            memory=Patience().memory / speed,
+            hold=float(of["HoldHours"]) * 3600 / speed,
+        ),
     )
 
 

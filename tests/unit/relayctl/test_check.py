@@ -385,6 +385,33 @@ def test_a_domain_that_fails_for_the_relay(
     assert (relay["standing"], relay["held_until"] is not None) == (standing, "until" in words)
 
 
+REFUSED = "mail is refused until this is put right"
+WAITS = "mail waits until this is put right, or it is 2027-01-16"
+ANSWERS = {
+    "held": ({"failing_since": NOW - HOUR, "good_at": NOW - 2 * HOUR}, f"{WAITS} 08:00:00 (UTC)"),
+    "good until now": ({"good_at": NOW - HOUR}, f"{WAITS} 09:00:00 (UTC)"),
+    "held too long": ({"failing_since": NOW - 25 * HOUR, "good_at": NOW - 26 * HOUR}, REFUSED),
+    "never good": ({"failing_since": NOW - HOUR}, REFUSED),
+}
+
+
+@pytest.mark.parametrize(("changes", "words"), ANSWERS.values(), ids=ANSWERS.keys())
+def test_what_becomes_of_mail(
+    checked: Ctl, dns: TestDnsServer, remember: Callable[..., Known], changes: dict[str, float], words: str
+) -> None:
+    remember(**changes)
+    dns.remove("_dmarc.d.example", "TXT")
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert " ".join(checked.out.split()).endswith(f"No: {words}.")
+
+
+def test_an_account_that_is_disabled_has_its_mail_refused(checked: Ctl, remember: Callable[..., Known]) -> None:
+    remember(good_at=NOW)
+    checked.cloud.users.items[USER.lower()] = Account(USER, b"", b"", "", 0.0, disabled=True)
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert checked.out.endswith("\nNo: mail is refused until this is put right.\n")
+
+
 def test_the_whole_receipt(checked: Ctl, remember: Callable[..., Known]) -> None:
     remember(good_at=NOW)
     assert checked("check", USER, "--domain", "d.example", "--receipt") == 0
@@ -396,8 +423,8 @@ _dmarc.d.example TXT: ok, TTL 300 s
   v=DMARC1; p=none
 _dmarc.example TXT: no such name, TTL 300 s
 """
-    for title, margin in (("What DNS says:\n", "  "), ("  What DNS said:\n", "    ")):
-        assert title + "".join(f"{margin}{each}\n" for each in answers.splitlines()) in checked.out
+    for title in ("What DNS says:\n", "  What DNS said:\n"):
+        assert title + "".join(f"  {each}\n" for each in answers.splitlines()) in checked.out
     assert checked("check", USER, "--domain", "d.example", "--receipt", "--json") == 0
     said = json.loads(checked.out)
     for receipt in (said["receipt"], said["relay"]):

@@ -110,6 +110,7 @@ def test_in_full_as_json(proved: Ctl) -> None:
         {
             "proof": "dmarc",
             "what": "shop.example has no DMARC record",
+            "hint": "",
             "publish": '_dmarc.shop.example. TXT "v=DMARC1; p=none"',
         }
     ]
