@@ -32,6 +32,7 @@ up: setup ## the same system, kept running until Ctrl-C
 
 test: setup ## all tests
 	@bash tests/clients/install.sh
+	@bash tests/peers/install.sh
 	@$(BIN)/pytest -n 3 --dist loadfile
 
 clients: setup ## docs/clients.md anew: which mail program brings which message through
