@@ -86,7 +86,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
         suppressions=DynamoSuppressions(client, settings.suppressions_table),
-        enabled=Enabled(DynamoAccounts(client, settings.accounts_table), clock),
+        enabled=Enabled(DynamoAccounts(client, settings.accounts_table), clock, settings.clock_speed),
         transport=_transport(settings, client, logger, Limits().scaled(factor)),
         queue=queue,
         reports=SqsQueue(client, settings.record_queue_url),

@@ -10,11 +10,12 @@ MOST: Final = 10_000  # accounts remembered
 
 
 class Enabled:
-    """Remembers each answer for a minute, one question in flight for each account."""
+    """Remembers each answer for a minute (divided by `speed`), one question in flight for each account."""
 
-    def __init__(self, accounts: Accounts, clock: Clock) -> None:
+    def __init__(self, accounts: Accounts, clock: Clock, speed: float = 1.0) -> None:
         self._accounts = accounts
         self._clock = clock
+        self._seconds = SECONDS / speed
         self._known: dict[str, tuple[float, asyncio.Task[bool]]] = {}
 
     async def __call__(self, account: str) -> bool:
@@ -26,7 +27,7 @@ class Enabled:
                 self._known.clear()
             task = asyncio.ensure_future(self._find(account))
             task.add_done_callback(_failed)  # looked at, even if nobody waits for it any more
-            self._known[account] = now + SECONDS, task
+            self._known[account] = now + self._seconds, task
         return await asyncio.shield(task)
 
     async def _find(self, account: str) -> bool:
