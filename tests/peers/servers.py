@@ -62,12 +62,14 @@ def wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 def end(process: "subprocess.Popen[bytes]") -> None:
     """It and what it started: it leads a process group of its own."""
+    os.killpg(process.pid, signal.SIGTERM)
     try:
-        os.killpg(process.pid, signal.SIGTERM)
         process.wait(SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait()
+    try:
+        os.killpg(process.pid, signal.SIGKILL)  # Exim's children, which end their sessions and log that
     except ProcessLookupError:
         pass
 
