@@ -137,6 +137,8 @@ async def _found(asked: Asked, verdict: Verdict, lookup: Lookup, near: Hints, fa
     for proof, fresh, one, other in zip(Proof, usual, near.proofs, far.proofs, strict=True):
         problem, (at, records) = problems.get(proof), there[proof]
         wanted = record_of(problem.publish) if problem else fresh
+        if problem and other.publish and not one.publish:  # their own record, moved to where it belongs
+            wanted = DnsRecord(wanted.name, wanted.type, other.publish)
         hints = (*one.says, *other.says) if problem or not records else ()
         found[proof] = Found(at, records, problem, wanted, hints)
     return found

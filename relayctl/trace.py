@@ -148,7 +148,7 @@ def _blocks(rows: tuple[Row, ...], proof: Kept, now: float) -> Iterator[Renderab
 def _proof(proof: Kept, warnings: list[str]) -> Iterator[RenderableType]:
     """For each sender domain what decided, and what the message's sender should know."""
     if proof:
-        yield Text("\nWhat the sender's DNS says:")
+        yield Text("\nWhat the sender's DNS said:")
     for name, verdict in proof.items():
         domain = render.safe(name.rpartition("@")[0])
         if verdict is None:

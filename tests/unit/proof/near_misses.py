@@ -1,6 +1,8 @@
 """Near misses: what somebody published who meant to sign D up for USER, and each sentence that this person reads.
 
 For test_hints.py, and for test_check.py, which runs `mailrelay check` against a DNS server that has them.
+
+    python -m tests.unit.proof.near_misses > docs/near-misses.md
 """
 
 import hashlib
@@ -440,11 +442,19 @@ def elsewhere(proof: Proof, name: str, why: str) -> Miss:
         Proof.DMARC: ("a DMARC record", BELOW),
     }[proof]
     said = f"there is {kind} at {name}, it belongs at {belongs}: {why}"
-    return Miss(proof, ((name, GOOD[proof][1]),), (said,), elsewhere=True)
+    value, publish = {
+        Proof.TOKEN: (TOKEN, ""),
+        Proof.SPF: ("v=spf1 mx -all", f"v=spf1 include:{RELAY} mx -all" if CONSOLE in why else ""),
+        Proof.DMARC: ("v=DMARC1; p=quarantine", "v=DMARC1; p=quarantine"),
+    }[proof]
+    return Miss(proof, ((name, value),), (said,), publish, elsewhere=True)
+
+
+CONSOLE = "the DNS console adds"
 
 
 def console(adds: str, enter: str) -> str:
-    return f"the DNS console adds {adds} by itself, so enter {enter} as the name"
+    return f"{CONSOLE} {adds} by itself, so enter {enter} as the name"
 
 
 WWW = f"a record at www.{D} is for mail from ...@www.{D}"
@@ -479,3 +489,37 @@ MISSES = {
     **{f"DMARC: {name}": miss for name, miss in DMARCS.items()},
     **{f"elsewhere: {name}": miss for name, miss in ELSEWHERE.items()},
 }
+
+TITLES = {
+    "The ownership token": TOKENS,
+    "SPF": SPFS,
+    "DMARC": DMARCS,
+    "At another name": ELSEWHERE,
+}
+INTRODUCTION = f"""\
+# Near misses
+
+What somebody may publish who means to sign `{D}` up for the user `{USER}`, and the sentence that
+`mailrelay check` says about it after `hint:`. The first about a domain's own record is also in the SMTP reply and in
+the notice of a refusal. The record to publish that follows is their own, mended.
+
+`tests/unit/proof/near_misses.py` makes this page; `tests/unit/proof/test_hints.py` and
+`tests/unit/relayctl/test_check.py` hold the code to it, the latter with a DNS server that has these records.
+"""
+
+
+def page() -> str:
+    """docs/near-misses.md."""
+    parts = [INTRODUCTION]
+    for title, misses in TITLES.items():
+        rows = (f"| {name} | {'<br>'.join(map(_cell, miss.says))} |\n" for name, miss in misses.items() if miss.says)
+        parts.append(f"\n## {title}\n\n| published | what the user reads |\n| --- | --- |\n{''.join(rows)}")
+    return "".join(parts)
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("<", "&lt;").replace("$", "\\$").replace("*", "\\*")
+
+
+if __name__ == "__main__":
+    print(page(), end="")

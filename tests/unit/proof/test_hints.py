@@ -1,6 +1,7 @@
 """Near misses, each with its sentence; what is none; and that nothing that DNS may say breaks them."""
 
 import time
+from pathlib import Path
 
 import dns.rdata
 import dns.rdataclass
@@ -16,7 +17,7 @@ from relay.proof.lookup import KINDS, Answer, Question
 from relay.proof.spf_cost import costs, unasked
 from relay.proof.spf_record import Mechanism, parse_record
 from relay.proof.token import matches
-from tests.unit.proof.near_misses import BELOW, DMARC, MISSES, NAME, OTHER, RELAY, SPF, TOKEN, USER, D, Miss, line
+from tests.unit.proof.near_misses import BELOW, DMARC, MISSES, NAME, OTHER, RELAY, SPF, TOKEN, USER, D, Miss, line, page
 
 Answers = dict[Question, Answer]
 
@@ -54,6 +55,11 @@ def test_a_sentence_fits_a_reply(miss: Miss) -> None:
         assert said.isascii()
         assert said.isprintable()
         assert not said.endswith(".")
+
+
+def test_the_page_is_as_the_code_has_it() -> None:
+    path = Path(__file__).parents[3] / "docs" / "near-misses.md"
+    assert path.read_text() == page(), "python -m tests.unit.proof.near_misses > docs/near-misses.md"
 
 
 RIGHT = {
@@ -167,6 +173,13 @@ def test_what_others_have_elsewhere_is_theirs() -> None:
     assert hints(answers(*found), elsewhere=True) == Hints()
     relays = answers(*found, (f"www.{D}", SPF))
     assert len(hints(relays, elsewhere=True).spf.says) == 1
+
+
+def test_what_cannot_be_moved_as_it_is_is_not_published() -> None:
+    twice = f"{BELOW}.{D}"
+    for record in ("v=DMARC1; p=rejct", "v=DMARC1; p=none; rua=å"):
+        found = hints(answers((twice, record)), elsewhere=True).dmarc
+        assert (len(found.says), found.publish) == (1, "")
 
 
 # --- whatever DNS says ---------------------------------------------------------------------------

@@ -57,7 +57,7 @@ def test_what_was_proved(proved: Ctl) -> None:
   al@there.example: delivered
   jo@there.example: delivered
 
-What the sender's DNS says:
+What the sender's DNS said:
   gone.example: the receipt {GONE} is not kept any more
   shop.example: passed, decided 2027-01-15 07:59:00
     Ownership token: the token is there
@@ -119,7 +119,7 @@ def test_in_full_as_json(proved: Ctl) -> None:
 def test_a_message_of_which_nothing_was_proved(filled: Ctl) -> None:
     """As those from before there were receipts, and the relay's own notices."""
     assert filled("trace", ID) == 0
-    assert "DNS says" not in filled.out
+    assert "DNS said" not in filled.out
     assert filled("trace", ID, "--json") == 0
     assert json.loads(filled.out)["proof"] == {"receipts": [], "warnings": []}
 

@@ -66,6 +66,12 @@ def spf_hints(domain: str, spf_domain: str, answers: Mapping[Question, Answer]) 
     return Hint(tuple(map(sentence, dict.fromkeys(says))), publish)
 
 
+def with_relay(record: bytes, spf_domain: str) -> str:
+    """An SPF record with the relay in it, first; "" if that makes none."""
+    relay = spf_domain.lower()
+    return _assembled(_mended(cleaned(record).text[len("v=spf1") :], relay)[0], relay)
+
+
 def is_spf(record: bytes) -> bool:
     """Whether a receiver takes it for an SPF record (RFC 7208 §4.5)."""
     return _EXACT.match(record) is not None

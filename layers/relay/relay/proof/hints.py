@@ -4,13 +4,14 @@ From answers that a verdict has anyway (`near_misses`), and from names where rec
 ask, `misplaced` to read the answers). Pure.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final, NamedTuple
 
+from relay.errors import PermanentError
 from relay.ports import TxtAnswer
-from relay.proof.dmarc import is_dmarc
+from relay.proof.dmarc import is_dmarc, parse_record
 from relay.proof.hint_dmarc import dmarc_hints
-from relay.proof.hint_spf import is_spf, spf_caution, spf_hints
+from relay.proof.hint_spf import is_spf, spf_caution, spf_hints, with_relay
 from relay.proof.hint_text import Hint, sentence
 from relay.proof.hint_token import token_hints
 from relay.proof.lookup import Answer, Question
@@ -98,13 +99,21 @@ def misplaced(domain: str, user: str, *, token_name: str, spf_domain: str, answe
     def dmarc(record: bytes, place: Place) -> bool:
         return is_dmarc(record) and place.name not in (under, *_parents(domain))
 
-    def of(is_kind: Callable[[bytes, Place], bool]) -> list[Place]:
-        return [each for each in asked if any(is_kind(record, each) for record in _texts(each.name, answers))]
+    def of(is_kind: Callable[[bytes, Place], bool]) -> dict[Place, bytes]:
+        records = ((each, record) for each in asked for record in _texts(each.name, answers))
+        return {each: record for each, record in records if is_kind(record, each)}
 
+    spfs, policies = of(spf), of(dmarc)
+    moved = (with_relay(record, spf_domain) for place, record in spfs.items() if place.doubled)
     return Hints(
         token=_at("an ownership token", domain, of(token)),
-        spf=_at("an SPF record", domain, of(spf)),
-        dmarc=_at("a DMARC record", under, [_for_dmarc(each, domain) for each in of(dmarc)]),
+        spf=_at("an SPF record", domain, spfs, next(moved, "")),
+        dmarc=_at(
+            "a DMARC record",
+            under,
+            [_for_dmarc(each, domain) for each in policies],
+            next(filter(None, map(_policy, policies.values())), ""),
+        ),
     )
 
 
@@ -113,9 +122,19 @@ def _for_dmarc(place: Place, domain: str) -> Place:
     return place if own else place._replace(why="receivers look nowhere else")
 
 
-def _at(kind: str, belongs: str, found: list[Place]) -> Hint:
+def _policy(record: bytes) -> str:
+    """The record as text, "" if it is no valid policy."""
+    try:
+        parse_record(record)
+        return record.decode("ascii").strip()
+    except (PermanentError, UnicodeDecodeError):
+        return ""
+
+
+def _at(kind: str, belongs: str, found: Iterable[Place], publish: str = "") -> Hint:
+    """publish: the record as it should be moved to where it belongs."""
     says = (f"there is {kind} at {each.name}, it belongs at {belongs}: {each.why}" for each in found)
-    return Hint(tuple(map(sentence, says)))
+    return Hint(tuple(map(sentence, says)), publish)
 
 
 def _parents(domain: str) -> tuple[str, ...]:
