@@ -191,6 +191,37 @@ def test_answers_are_remembered_for_their_ttl_and_asked_for_once_at_a_time() -> 
     assert asyncio.run(scenario(0)) == 2
 
 
+ROOT = "a.root-servers.net"
+
+
+@pytest.mark.parametrize("root", [("198.41.0.4",), (), AWAY], ids=["there", "not known", "away"])
+def test_whose_dns_is_away(root: tuple[str, ...] | TemporaryError) -> None:
+    zone = Zone({"b.example": AWAY}, a_records={ROOT: root, "mx.b.example": AWAY})
+    for lookup in (find, addresses):
+        with pytest.raises(NoRouteError) as error:
+            lookup(zone)  # type: ignore[operator]
+        assert status(error) == ((451, "4.3.0") if root is AWAY else (451, "4.4.3"))
+
+
+def test_that_our_dns_works_is_remembered_that_it_does_not_is_not() -> None:
+    async def scenario() -> None:
+        zone = Zone({"b.example": AWAY}, a_records={ROOT: AWAY})
+        routes = routes_of(zone)
+
+        async def fails() -> str:
+            with pytest.raises(NoRouteError) as error:
+                await routes.find("b.example")
+            return error.value.reply.enhanced
+
+        assert await fails() == "4.3.0"
+        zone.a_records[ROOT] = ("198.41.0.4",)
+        assert await fails() == "4.4.3"
+        assert await fails() == "4.4.3"
+        assert zone.asked.count((ROOT, "A")) == 2
+
+    asyncio.run(scenario())
+
+
 def test_failures_are_not_remembered() -> None:
     async def scenario() -> None:
         zone = Zone({"b.example": AWAY})

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from relay.errors import TemporaryError
+from relay.failure import Stage
 from relay.ports import RecipientReply
 from relay.submission import Dsn
 from tests.unit.smtp.scripted import Script
@@ -19,7 +20,14 @@ from tests.unit.smtp.zone import Zone
 def test_delivered_byte_for_byte(capabilities: tuple[str, ...]) -> None:
     (reply,), sink = one(Script(capabilities=capabilities))
     assert reply == RecipientReply(
-        A, ok=True, permanent=False, code=250, enhanced="2.0.0", text="queued as 1", remote="mx1.b.example[127.0.0.1]"
+        A,
+        ok=True,
+        permanent=False,
+        code=250,
+        enhanced="2.0.0",
+        text="queued as 1",
+        remote="mx1.b.example[127.0.0.1]",
+        stage=Stage.DOT,
     )
     assert [(each.rcpts, each.content) for each in sink.received] == [([A], CONTENT)]
     assert sink.commands[0][0] == "EHLO relay.example"
@@ -61,6 +69,37 @@ def test_all_recipients_refused(data: str) -> None:
     assert [reply.permanent for reply in replies] == [True, True]
     assert all(each.content == b"" for each in sink.received)
     assert sink.commands[0][-1] == "RSET"
+
+
+@pytest.mark.parametrize(
+    ("script", "stage"),
+    [
+        (Script(greeting="554 5.7.1 no"), Stage.CONNECT),
+        (Script(greeting="drop"), Stage.CONNECT),
+        (Script(ehlo="421 4.3.2 no"), Stage.EHLO),
+        (Script(capabilities=("SIZE 5",)), Stage.EHLO),
+        (Script(mail="550 5.7.1 no"), Stage.MAIL),
+        (Script(rcpt="550 5.1.1 no"), Stage.RCPT),
+        (Script(capabilities=(), rcpt="drop"), Stage.RCPT),
+        (Script(data="554 5.3.0 no"), Stage.DATA),
+        (Script(content="554 5.7.1 no"), Stage.DOT),
+        (Script(content="drop"), Stage.DOT),
+    ],
+    ids=str,
+)
+def test_where_it_failed(script: Script, stage: Stage) -> None:
+    (reply,), _ = one(script)
+    assert not reply.ok
+    assert reply.stage == stage
+
+
+def test_without_a_server_there_is_no_stage_but_the_way() -> None:
+    async def scenario() -> None:
+        async with world(Script()) as here:
+            (reply,) = await here.send("a@nowhere.example", domain="nowhere.example")
+            assert (reply.stage, reply.remote) == (Stage.ROUTE, "")
+
+    run(scenario)
 
 
 # --- who is tried next ---------------------------------------------------------------------------

@@ -1,7 +1,20 @@
 """What is known of each recipient in one attempt, while host after host is tried."""
 
+from relay.failure_rules import Stage
 from relay.ports import RecipientReply
+from relay.smtp.protocol import Phase
 from relay.smtp.replies import Reply
+
+STAGES = {
+    Phase.CONNECT: Stage.CONNECT,
+    Phase.GREETING: Stage.CONNECT,
+    Phase.HELLO: Stage.EHLO,
+    Phase.TLS: Stage.EHLO,
+    Phase.MAIL: Stage.MAIL,
+    Phase.RCPT: Stage.RCPT,
+    Phase.DATA: Stage.DATA,
+    Phase.CONTENT: Stage.DOT,
+}
 
 
 class Attempt:
@@ -13,26 +26,38 @@ class Attempt:
         self._heard: set[str] = set()
         self.pending = recipients
 
-    def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool) -> None:
-        """The remote's answer for this recipient. over: for this attempt, too. dsn: it offers DSN."""
+    def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, phase: Phase, over: bool, dsn: bool) -> None:
+        """The remote's answer for this recipient, to what `phase` says. over: for this attempt, too. dsn: it offers
+        DSN."""
         self._heard.add(recipient)
-        self._set(recipient, reply, remote, tls, over=over, dsn=dsn)
+        self._set(recipient, reply, remote, tls, STAGES[phase], over=over, dsn=dsn)
 
     def fail(
-        self, reply: Reply, remote: str = "", tls: str = "", *, over: bool = False, only: tuple[str, ...] | None = None
+        self,
+        reply: Reply,
+        remote: str = "",
+        tls: str = "",
+        *,
+        phase: Phase | None = None,
+        over: bool = False,
+        only: tuple[str, ...] | None = None,
     ) -> None:
         """The host (or route) failed for all pending recipients, or `only` for these. That says less than what a host
-        answered for one of them; and "never" of one host doesn't outweigh "later" of another."""
+        answered for one of them; and "never" of one host doesn't outweigh "later" of another. phase: what was waited
+        for; None if no host was reached."""
+        stage = STAGES[phase] if phase else Stage.ROUTE
         for recipient in self.pending if only is None else only:
             known = self._known.get(recipient)
             if over or (recipient not in self._heard and (known is None or known.permanent or not reply.permanent)):
-                self._set(recipient, reply, remote, tls, over=over)
+                self._set(recipient, reply, remote, tls, stage, over=over)
 
     def replies(self) -> tuple[RecipientReply, ...]:
         """One for each recipient, in order."""
         return tuple(self._known[recipient] for recipient in self._recipients)
 
-    def _set(self, recipient: str, reply: Reply, remote: str, tls: str, *, over: bool, dsn: bool = False) -> None:
+    def _set(
+        self, recipient: str, reply: Reply, remote: str, tls: str, stage: Stage, *, over: bool, dsn: bool = False
+    ) -> None:
         self._known[recipient] = RecipientReply(
             recipient,
             ok=reply.ok,
@@ -43,6 +68,7 @@ class Attempt:
             remote=remote,
             tls=tls,
             dsn=dsn,
+            stage=stage,
         )
         if over:
             self.pending = tuple(each for each in self.pending if each != recipient)

@@ -18,6 +18,8 @@ NO_ROUTE: Final = Reply.ours(550, "5.4.4", "no mail server of the domain has an 
 LOOP: Final = Reply.ours(550, "5.4.6", "the domain's best mail server is this relay itself")
 INSIDE: Final = Reply.ours(550, "5.4.4", "no mail server of the domain has an address on the public internet")
 DNS_AWAY: Final = Reply.ours(451, "4.4.3", "DNS gave no answer")
+OUR_DNS_AWAY: Final = Reply.ours(451, "4.3.0", "the relay's own DNS resolver gives no answers")
+ALWAYS_THERE: Final = "a.root-servers.net"  # a name that every working resolver has something to say about
 
 
 class NoRouteError(Exception):
@@ -59,6 +61,7 @@ class Routes:
         self._reach = reach
         self._routes: Memory[Route] = Memory()
         self._addresses: Memory[tuple[str, ...]] = Memory()
+        self._works: Memory[None] = Memory()
 
     async def find(self, domain: str) -> Route:
         """NoRouteError if there is none."""
@@ -77,7 +80,7 @@ class Routes:
         try:
             answer = await self._resolver.mx(domain)
         except TemporaryError:
-            raise NoRouteError(DNS_AWAY) from None
+            raise NoRouteError(await self._away()) from None
         except PermanentError:
             raise NoRouteError(NO_DOMAIN) from None
         if answer.status is DnsStatus.NO_NAME:
@@ -112,5 +115,16 @@ class Routes:
                     raise answer
         outside = tuple(filter(self._reach.allows, found))
         if not outside:
-            raise NoRouteError(DNS_AWAY if away else INSIDE if found else NO_ROUTE)
+            raise NoRouteError(await self._away() if away else INSIDE if found else NO_ROUTE)
         return outside, 0.0 if away else ttl
+
+    async def _away(self) -> Reply:
+        """Whose DNS is away: theirs, which may expire the mail; or our own, which never does."""
+        try:
+            await self._works.get(ALWAYS_THERE, self._look)
+        except TemporaryError:
+            return OUR_DNS_AWAY
+        return DNS_AWAY
+
+    async def _look(self) -> tuple[None, float]:
+        return None, (await self._resolver.a(ALWAYS_THERE)).ttl

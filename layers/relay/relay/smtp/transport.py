@@ -166,12 +166,12 @@ class SmtpTransport:
                 # RFC 3207 allows plaintext where no policy demands TLS, on a connection of its own. A policy that
                 # can't be met puts the mail off (RFC 8461 §5.1); it is looked at again before the next attempt.
                 if tls.verified:
-                    attempt.fail(Reply.ours(451, "4.7.5", f"{NOT_MET}: {error}"), remote)
+                    attempt.fail(Reply.ours(451, "4.7.5", f"{NOT_MET}: {error}"), remote, phase=Phase.TLS)
                 continue
             except RefusedError as error:
-                attempt.fail(error.reply, remote)
+                attempt.fail(error.reply, remote, phase=error.phase)
             except BrokenError as error:
-                attempt.fail(_broken(error), remote)
+                attempt.fail(_broken(error), remote, phase=error.phase)
             return None
         return None
 
@@ -196,8 +196,9 @@ class SmtpTransport:
                 result = await connection.run(exchange, until=until)
             except BrokenError as error:
                 # After content was sent the answer is lost, not the message: no other host may get it now.
-                attempt.fail(_broken(error), connection.remote, connection.tls, over=error.phase is Phase.CONTENT)
-                return error.phase is not Phase.MAIL
+                phase, over = error.phase, error.phase is Phase.CONTENT
+                attempt.fail(_broken(error), connection.remote, connection.tls, phase=phase, over=over)
+                return phase is not Phase.MAIL
             rest = _note(attempt, connection, recipients, result)
             pace.begin()
             if not rest or result.reset or not result.usable or not pace(0):
@@ -225,13 +226,13 @@ def _note(attempt: Attempt, connection: Connection, recipients: tuple[str, ...],
         if reply is NO_TIME or (sent and phase is Phase.RCPT and reply.code == TOO_MANY and reply.enhanced in ENOUGH):
             rest.append(recipient)
         if phase is Phase.HELLO:  # of what the message needs: another host may have it
-            attempt.fail(reply, connection.remote, connection.tls, only=(recipient,))
+            attempt.fail(reply, connection.remote, connection.tls, phase=phase, only=(recipient,))
         elif reply is not NO_TIME:
             over = reply.ok or reply.permanent or phase is Phase.CONTENT
             dsn = connection.capabilities.dsn
-            attempt.note(recipient, reply, connection.remote, connection.tls, over=over, dsn=dsn)
+            attempt.note(recipient, reply, connection.remote, connection.tls, phase=phase, over=over, dsn=dsn)
     if rest:
-        attempt.fail(NO_TIME, connection.remote, connection.tls)
+        attempt.fail(NO_TIME, connection.remote, connection.tls, phase=Phase.RCPT)
     return tuple(rest)
 
 
