@@ -260,7 +260,7 @@ MUTATIONS: Final = (
         5,
         "bounce for DNS that doesn't answer",
         "layers/relay/relay/smtp/mx.py",
-        "            raise NoRouteError(DNS_AWAY) from None",
+        "            raise NoRouteError(await self._away()) from None",
         "            raise NoRouteError(NO_DOMAIN) from None",
         "tests/unit/smtp/test_mx.py::test_no_route",
     ),
@@ -281,6 +281,30 @@ MUTATIONS: Final = (
         "                except Exception:\n                    now = self._clock.now()\n"
         '                    return (Outcome(recipients[0], State.BOUNCED, now, 1, 554, "5.0.0", ""),)',
         "tests/unit/test_deliver.py::test_missing_content_is_our_fault_and_bounces_nothing",
+    ),
+    Mutation(
+        5,
+        "let our own outage expire mail",
+        "layers/relay/relay/deliver.py",
+        "Ends.MENDED: self._retry.later(attempt=attempt, now=now, chance=chance)",
+        "Ends.MENDED: None",
+        "tests/unit/test_deliver_stops.py::test_our_own_outage_ends_no_mail_however_long_it_lasts",
+    ),
+    Mutation(
+        5,
+        "let mail expire that lay in our queues too long for one attempt",
+        "layers/relay/relay/deliver.py",
+        "chance=chance, least=LEAST",
+        "chance=chance",
+        "tests/unit/test_deliver.py::test_states",
+    ),
+    Mutation(
+        8,
+        "send a disabled account's queued mail",
+        "layers/relay/relay/deliver.py",
+        "        if not enabled:",
+        "        if not enabled and False:",
+        "tests/unit/test_deliver_stops.py::test_a_disabled_account_s_mail_waits_and_goes_on",
     ),
 )
 

@@ -91,8 +91,11 @@ class SmtpTransport:
 
     async def _way(self, domain: str, until: float) -> tuple[Route, Tls]:
         """RFC 8461 §5: of a domain whose policy is to be enforced, the hosts that it names, with verified TLS."""
-        route = await self._in_time(self._routes.find(domain), until)
-        policy = await self._in_time(self._policies.find(domain), until)
+        route = self._routes.known(domain)
+        if route is None:
+            route = await self._in_time(self._routes.find(domain), until)
+        known = self._policies.known(domain)
+        policy = known[0] if known else await self._in_time(self._policies.find(domain), until)
         if policy is None or policy.mode is not Mode.ENFORCE:
             return route, self._tls
         route = route.only(policy.names)
@@ -196,9 +199,14 @@ class SmtpTransport:
                 result = await connection.run(exchange, until=until)
             except BrokenError as error:
                 # After content was sent the answer is lost, not the message: no other host may get it now.
-                phase, over = error.phase, error.phase is Phase.CONTENT
-                attempt.fail(_broken(error), connection.remote, connection.tls, phase=phase, over=over)
-                return phase is not Phase.MAIL
+                attempt.fail(
+                    _broken(error),
+                    connection.remote,
+                    connection.tls,
+                    phase=error.phase,
+                    over=error.phase is Phase.CONTENT,
+                )
+                return error.phase is not Phase.MAIL
             rest = _note(attempt, connection, recipients, result)
             pace.begin()
             if not rest or result.reset or not result.usable or not pace(0):
