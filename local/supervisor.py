@@ -271,6 +271,7 @@ class System:
             "tables": stack.of_type("AWS::DynamoDB::Table"),
             "bucket": stack.resources["ContentBucket"],
             "functions": stack.of_type("AWS::Lambda::Function"),
+            "parameters": dict(stack.parameters),
             "lambda": self._running.functions.url if self._running.functions else "",
             "logs": str(self.logs),
             "pids": {},

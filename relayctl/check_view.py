@@ -8,6 +8,7 @@ from rich.console import RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
+from relay.proof.judge import held_until
 from relay.proof.receipt import Known
 from relay.proof.verdict import Proof
 from relayctl import receipts, render
@@ -113,7 +114,7 @@ def _would_wait(report: Report, now: float) -> float:
     if known is None:
         return 0.0
     failing = known if known.failing_since else replace(known, failing_since=now)  # what the relay will find out
-    until = receipts.held_until(failing, report.asked.service.patience)
+    until = held_until(failing, report.asked.service.patience)
     return until if now < until else 0.0
 
 
@@ -194,7 +195,7 @@ def _indented(of: Iterator[RenderableType], by: int = 2) -> Iterator[RenderableT
 
 
 def _held_until(report: Report, known: Known) -> float:
-    return receipts.held_until(known, report.asked.service.patience) if known.failing_since else 0.0
+    return held_until(known, report.asked.service.patience) if known.failing_since else 0.0
 
 
 def _standing(known: Known, held: float, now: float) -> str:

@@ -8,9 +8,8 @@ from rich.padding import Padding
 from rich.text import Text
 
 from relay.ports import AddressAnswer, MxAnswer, PtrAnswer, TxtAnswer
-from relay.proof.judge import Patience
 from relay.proof.lookup import Answer
-from relay.proof.receipt import Known, encode_answer
+from relay.proof.receipt import encode_answer
 from relay.proof.verdict import Proof, Verdict
 from relayctl import render
 
@@ -75,9 +74,3 @@ def _records(answer: Answer) -> tuple[str, ...]:
             return tuple(f"{preference} {host or '.'}" for preference, host in hosts)
         case AddressAnswer(addresses=names) | PtrAnswer(names=names):
             return names
-
-
-def held_until(known: Known, patience: Patience) -> float:
-    """Until when mail of a domain that fails waits, as relay.proof.judge has it, epoch seconds; 0.0 if it doesn't."""
-    proved_lately = known.good_at > 0 and known.failing_since - known.good_at <= patience.memory
-    return known.failing_since + patience.hold if proved_lately else 0.0

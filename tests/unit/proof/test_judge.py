@@ -227,6 +227,20 @@ def test_silent_domains_of_one_account_leave_dns_to_the_others() -> None:
         assert len(Counting.waiting) == AT_ONCE
 
 
+def test_a_sender_that_never_passed_is_refused_though_others_of_its_domain_pass() -> None:
+    zone = GOOD.replace("include:elastx.email", "exists:%{l}.ok.d.example") + "jo.ok.d.example. A 127.0.0.2"
+    with TestDnsServer(zone) as server:
+        bench = Bench(server, ACCOUNT, terms=replace(TERMS, egress=("192.0.2.1",)))
+        for _ in range(2):
+            assert bench.ask(sender="jo@d.example")[0].standing is Standing.PASSED
+            assert bench.ask(sender="al@d.example")[0].standing is Standing.REFUSED
+            bench.clock.advance(3601)
+        assert bench.known().verdict.passed
+        assert bench.known().version == 2  # noted once an hour
+        server.remove("_dmarc.d.example", "TXT")
+        assert bench.ask(sender="jo@d.example")[0].standing is Standing.HELD
+
+
 # --- proved before, failing now --------------------------------------------------------------------
 
 

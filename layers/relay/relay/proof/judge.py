@@ -21,11 +21,12 @@ from relay.errors import TemporaryError
 from relay.ports import Accounts, Clock, Resolver
 from relay.proof.receipt import Known, Receipts
 from relay.proof.ruling import Question, Standing
-from relay.proof.verdict import Terms, Verdict, judge
+from relay.proof.verdict import Proof, Terms, Verdict, judge
 
 LONGEST_NO: Final = 30.0  # seconds that a no is kept at most: somebody is mending their records and trying again
 SHORTEST_NO: Final = 5.0
 OLD_YES: Final = 30.0  # seconds that a last good verdict serves before DNS is asked again
+HOUR: Final = 3600.0  # how often it is noted that a domain is good which is asked about for each sender
 AT_ONCE: Final = 20  # verdicts of one account that ask DNS at once: silent domains don't take all sockets from others
 MAX_VERDICTS: Final = 10_000  # kept at once
 
@@ -131,9 +132,12 @@ class Judge:
     async def _learn(self, question: Question, verdict: Verdict, known: Known | None) -> Known:
         """Into the table. Who comes second of two takes over what the first wrote, so that all agree on when it
         began to fail; but the verdict is the one we got."""
+        if verdict.per_sender and {problem.proof for problem in verdict.problems} == {Proof.SPF}:
+            now = self._clock.now()
+            return Known(verdict, now, now)  # this sender was never good; of the domain it says nothing
         new = self._next(verdict, known)
-        if verdict.per_sender and known and known.verdict.passed == verdict.passed:
-            return new  # of one sender only, and nothing that others should know is new
+        if verdict.per_sender and known and known.verdict.passed and new.confirmed < known.confirmed + HOUR:
+            return new  # nothing that others should know is new
         if not await self._receipts.put(question.account, new, known):
             new = self._next(verdict, await self._receipts.find(question.domain, question.account))
         return new
@@ -159,11 +163,10 @@ class Judge:
         verdict = replace(known.verdict, answers={})  # thousands of verdicts are kept
         if verdict.passed:
             return Judged(verdict, Standing.PASSED, known.until)
-        held_until = known.failing_since + self._patience.hold
-        proved_lately = known.good_at > 0 and known.failing_since - known.good_at <= self._patience.memory
-        if not proved_lately or self._clock.now() >= held_until:
+        until = held_until(known, self._patience)
+        if self._clock.now() >= until:
             return Judged(verdict, Standing.REFUSED, known.until)
-        return Judged(verdict, Standing.HELD, min(known.until, held_until), known.failing_since, held_until)
+        return Judged(verdict, Standing.HELD, min(known.until, until), known.failing_since, until)
 
     def _last_good(self, known: Known | None, error: TemporaryError) -> Judged:
         """Raises the error if the last word wasn't a yes, or is too old."""
@@ -188,6 +191,12 @@ class Judge:
                 task.exception()  # seen, even if everybody who asked is gone
 
         return done
+
+
+def held_until(known: Known, patience: Patience) -> float:
+    """Until when mail of a domain that fails waits, epoch seconds; 0.0 if it doesn't."""
+    proved_lately = known.good_at > 0 and known.failing_since - known.good_at <= patience.memory
+    return known.failing_since + patience.hold if proved_lately else 0.0
 
 
 Verdicts = Callable[[Question], Awaitable[Judged]]  # a Judge is one
