@@ -176,7 +176,8 @@ def test_an_endpoint_that_is_away(folder: Path) -> None:
 
 # --- comparing ---
 
-STACK = Stack("s", {"Queue": "https://sqs/1/the-queue", "Table": "the-table"}, {"Resources": {}}, {"Size": "7", "None": ""})
+RESOURCES = {"Queue": "https://sqs/1/the-queue", "Table": "the-table"}
+STACK = Stack("s", RESOURCES, {"Resources": {}}, {"Size": "7", "None": ""})
 
 
 @pytest.mark.parametrize(
