@@ -17,11 +17,15 @@ class Memory(Generic[V]):
         self._known: dict[str, tuple[float, V]] = {}
         self._asked: dict[str, asyncio.Task[V]] = {}
 
+    def known(self, key: str) -> tuple[V] | None:
+        """What is remembered, in a tuple since it may be None."""
+        known = self._known.get(key)
+        return (known[1],) if known is not None and known[0] > asyncio.get_running_loop().time() else None
+
     async def get(self, key: str, ask: Callable[[], Awaitable[tuple[V, float]]]) -> V:
         """ask: -> (value, seconds to remember it). What it raises is not remembered."""
-        known = self._known.get(key)
-        if known is not None and known[0] > asyncio.get_running_loop().time():
-            return known[1]
+        if known := self.known(key):
+            return known[0]
         task = self._asked.get(key)
         if task is None:
             task = self._asked[key] = asyncio.ensure_future(self._learn(key, ask))

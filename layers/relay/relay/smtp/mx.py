@@ -63,6 +63,11 @@ class Routes:
         self._addresses: Memory[tuple[str, ...]] = Memory()
         self._works: Memory[None] = Memory()
 
+    def known(self, domain: str) -> Route | None:
+        """`find`'s answer if it is remembered."""
+        known = self._routes.known(domain)
+        return known[0] if known else None
+
     async def find(self, domain: str) -> Route:
         """NoRouteError if there is none."""
         return await self._routes.get(domain, lambda: self._find(domain))

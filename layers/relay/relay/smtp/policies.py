@@ -68,6 +68,10 @@ class Policies:
         self._memory: Memory[Policy | None] = Memory()
         self._known: dict[str, Known] = {}
 
+    def known(self, domain: str) -> tuple[Policy | None] | None:
+        """`find`'s answer, in a tuple, if it is remembered."""
+        return self._memory.known(domain)
+
     async def find(self, domain: str) -> Policy | None:
         """The policy in force, None without one. TemporaryError if the store doesn't say and nothing else does."""
         return await self._memory.get(domain, lambda: self._find(domain))

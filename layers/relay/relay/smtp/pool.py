@@ -1,8 +1,8 @@
 """Connections kept for the next message, and how many a site has at once."""
 
 import asyncio
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import Hashable
 
 from relay.smtp.client import Connection
 from relay.smtp.limits import Limits
@@ -14,9 +14,43 @@ class BusyError(Exception):
 
 class _Site:
     def __init__(self, connections: int) -> None:
-        self.free = asyncio.Semaphore(connections)
+        self.free = connections
+        self.waiting: deque[asyncio.Future[bool]] = deque()  # for a slot: True, or False when time is up
         self.users = 0  # holding a slot or waiting for one
         self.idle: list[tuple[float, Connection]] = []  # (loop time since when, connection)
+
+    async def acquire(self, until: float) -> None:
+        """First come, first served; BusyError."""
+        if self.free:
+            self.free -= 1
+            return
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
+        timer = loop.call_at(until, _answer, turn, False)
+        self.waiting.append(turn)
+        try:
+            if not await turn:
+                raise BusyError
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled() and turn.result():
+                self.release()  # it was given and not taken
+            raise
+        finally:
+            timer.cancel()
+
+    def release(self) -> None:
+        while self.waiting:
+            if _answer(self.waiting.popleft(), True):
+                return
+        self.free += 1
+
+
+def _answer(turn: "asyncio.Future[bool]", yes: bool) -> bool:
+    """Whether somebody still waits for it."""
+    if turn.done():
+        return False
+    turn.set_result(yes)
+    return True
 
 
 class Pool:
@@ -27,29 +61,13 @@ class Pool:
         self._sites: dict[Hashable, _Site] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def slot(self, site: Hashable, *, until: float) -> AsyncIterator["Slot"]:
-        """The right to use one connection to `site`; BusyError if none is free by `until` (loop time)."""
+    def slot(self, site: Hashable, *, until: float) -> "Slot":
+        """The right to use one connection to `site`, for `async with`, which raises BusyError if none is free by
+        `until` (loop time)."""
         here = self._sites.get(site)
         if here is None:
             here = self._sites[site] = _Site(self._limits.connections_per_site)
-        here.users += 1
-        try:
-            try:
-                if here.free.locked():
-                    async with asyncio.timeout_at(until):
-                        await here.free.acquire()
-                else:
-                    await here.free.acquire()
-            except TimeoutError:
-                raise BusyError from None
-            try:
-                yield Slot(self, here)
-            finally:
-                here.free.release()
-        finally:
-            here.users -= 1
-            self._drop_unused(site, here)
+        return Slot(self, site, here, until)
 
     def keep(self, here: _Site, connection: Connection) -> None:
         loop = asyncio.get_running_loop()
@@ -85,11 +103,11 @@ class Pool:
                 if since <= old or not connection.fit:
                     connection.close()
             here.idle = [each for each in here.idle if each[0] > old and each[1].fit]
-            self._drop_unused(site, here)
+            self.drop_unused(site, here)
         if any(here.idle for here in self._sites.values()):
             self._sweeper = loop.call_later(self._limits.idle, self._sweep, loop)
 
-    def _drop_unused(self, site: Hashable, here: _Site) -> None:
+    def drop_unused(self, site: Hashable, here: _Site) -> None:
         if not here.users and not here.idle:
             self._sites.pop(site, None)
 
@@ -97,9 +115,26 @@ class Pool:
 class Slot:
     """One of a site's connections."""
 
-    def __init__(self, pool: Pool, here: _Site) -> None:
+    __slots__ = ("_here", "_pool", "_site", "_until")
+
+    def __init__(self, pool: Pool, site: Hashable, here: _Site, until: float) -> None:
         self._pool = pool
+        self._site = site
         self._here = here
+        self._until = until
+        here.users += 1  # from now on, so that the site stays the one that others find
+
+    async def __aenter__(self) -> "Slot":
+        try:
+            await self._here.acquire(self._until)
+        except BaseException:
+            self._leave()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._here.release()
+        self._leave()
 
     def reuse(self) -> Connection | None:
         """A connection that is open already, or None."""
@@ -111,3 +146,7 @@ class Slot:
             self._pool.keep(self._here, connection)
         else:
             connection.close()
+
+    def _leave(self) -> None:
+        self._here.users -= 1
+        self._pool.drop_unused(self._site, self._here)
