@@ -42,8 +42,9 @@ clients: setup ## docs/clients.md anew: which mail program brings which message 
 test-pythons: ## the unit tests under every supported Python that this machine has
 	@bash tests/pythons.sh
 
-bench: setup ## what a verdict costs; 1,000 messages through the whole local system: time, and CPU by process
+bench: setup ## what a verdict and a delivery cost; 1,000 messages through the whole local system: time, and CPU by process
 	@$(BIN)/python bench/proof.py
+	@$(BIN)/python bench/deliver.py
 	@$(BIN)/python bench/whole_way.py
 
 check: setup $(SAM)/ready ## lint, types, import contracts, template lint

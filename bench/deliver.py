@@ -39,6 +39,7 @@ from relay.submission import Delivery, DeliveryKey, Inline
 GOAL_SECONDS, GOAL_SHARE = 0.10, 0.5
 SENDER, RECIPIENT, DOMAIN = "news@bench.example", "you@in.example", "in.example"
 CONNECTIONS: Final = 10
+SINK: Final = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin")
 
 
 def content(size: int = 5_000) -> bytes:
@@ -164,12 +165,9 @@ async def theirs(port: int, messages: int) -> float:
 @contextmanager
 def smtp_sink() -> Iterator[int]:
     """The port of a server that takes everything."""
-    program = shutil.which("smtp-sink", path="/usr/sbin:/usr/bin")
-    if program is None:
-        raise SystemExit("bench/deliver.py: smtp-sink is not here (Debian: the postfix package)")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([program, "-u", "nobody", f"127.0.0.1:{port}", "1000"])  # noqa: S603
+    process = subprocess.Popen([SINK or "", "-u", "nobody", f"127.0.0.1:{port}", "1000"])  # noqa: S603
     try:
         for _ in range(100):
             with socket.socket() as probe:
@@ -207,6 +205,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args(arguments)
+    if SINK is None:
+        print("bench/deliver.py: skipped, smtp-sink is not here (Debian: the postfix package)", file=sys.stderr)
+        return 0
     result = measure(options.messages, options.rounds)
     if options.json:
         print(json.dumps(result))

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 from relay.smtp import protocol
 from relay.smtp.limits import Limits
@@ -160,8 +160,7 @@ class Connection(asyncio.Protocol):
     # --- asyncio.Protocol ----------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         if self._broken:

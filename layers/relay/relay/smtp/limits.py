@@ -1,8 +1,11 @@
 """How long the outbound side waits, and how much it tries."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Final
 
 from relay.smtp.protocol import Phase
+
+_NAMES: Final = {phase: phase.name.lower() for phase in Phase}  # an enum's name is slow to get at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,5 +45,5 @@ class Limits:
 
     def wait(self, phase: Phase) -> float:
         """How long a reply that answers `phase` may take."""
-        seconds: float = getattr(self, phase.name.lower())
+        seconds: float = getattr(self, _NAMES[phase])
         return seconds
