@@ -107,5 +107,6 @@ def attempt_fields(row: Row) -> dict[str, Any]:
         "text": outcome.text,
         "remote": outcome.remote,
         "tls": outcome.tls,
+        "failure": outcome.failure,
         "next_try": iso(outcome.next_due) if outcome.next_due else None,
     }

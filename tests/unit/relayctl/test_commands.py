@@ -77,6 +77,7 @@ def test_messages_as_json(filled: Ctl) -> None:
             "text": "OK queued as 4711",
             "remote": REMOTE,
             "tls": "TLSv1.3",
+            "failure": None,
             "next_try": None,
         }
     ]
