@@ -72,6 +72,8 @@ def parse_domain(text: str) -> str:
 
     At least two labels of letters, digits and hyphens; no address literal, no last dot. Raises AddressError.
     """
+    if len(text) > 4 * MAX_DOMAIN:  # NFC makes one character of four at most, and takes long over long runs of marks
+        raise AddressError(f"the domain is longer than {MAX_DOMAIN} octets")
     lower = text.lower()
     plain = "xn--" not in lower and _PLAIN_DOMAIN.fullmatch(lower)
     domain = lower if plain else _to_ascii(text)

@@ -5,6 +5,7 @@ It reads only what every receiver reads the same way. Where mail programs differ
 that a recipient could be shown. Bounded, linear in the size of the header, no recursion.
 """
 
+import binascii
 import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
@@ -28,6 +29,18 @@ _GAP: Final = re.compile(rb"[ \t\r\n]+")
 _ATOM: Final = re.compile(rb'[^\x00-\x20\x7f()<>\[\]:;@\\,."]+')  # atext, and UTF-8 (RFC 6532 §3.2)
 _QUOTED: Final = re.compile(rb'"(?:[^"\\]|\\[^\r\n])*"')
 _COMMENT_PART: Final = re.compile(rb"[()]|\\[^\r\n]?")
+
+_ENCODED: Final = re.compile(rb"=\?([^?]*)\?([bBqQ])\?")  # how an encoded word begins (RFC 2047 §2)
+_SPECIAL: Final = re.compile(r'["(),:;<>@\[\\\]]')
+_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f]")
+_AFTER_AT: Final = re.compile(r'@([^",:;<>@\\]*)')
+_COMMENT: Final = re.compile(r"\([^()]*\)")
+_NOT_BASE64: Final = re.compile(rb"[^A-Za-z0-9+/]")
+# Character sets that mail is in; of others ASCII is read. A closed list: Python never forgets a name it does not know
+_CHARSET: Final = re.compile(
+    r"utf-?8|utf-(?:7|16|16[bl]e)|us-ascii|iso-8859-1?[0-9]|windows-125[0-8]|iso-2022-(?:jp|kr)|euc-(?:jp|kr)|shift_jis"
+    r"|gb(?:2312|k|18030)|big5|ks_c_5601-1987|koi8-[ru]|tis-620"
+)
 
 
 class HeaderError(PermanentError):
@@ -173,6 +186,7 @@ def _field_domains(name: bytes, value: bytes) -> list[bytes]:
         for token in _tokens(value):
             addresses.take(token)
         found = addresses.end()
+        _check_encoded(value, found)
         if not found:
             raise _Syntax("it has no address")
         if name == b"sender" and len(found) > 1:
@@ -182,6 +196,46 @@ def _field_domains(name: bytes, value: bytes) -> list[bytes]:
     except _Syntax as problem:
         raise HeaderError(f"{_shown(name)} cannot be read: {problem}") from None
     return found
+
+
+def _check_encoded(value: bytes, found: list[bytes]) -> None:
+    """Some readers decode the whole field and look for addresses then (RFC 2047 §6.2 has it the other way round).
+    They may find none but `found`."""
+    text, encoded = _decode(value)
+    if _UNSEEN.search(encoded):
+        raise _Syntax("it has control characters")
+    if not _SPECIAL.search(encoded):  # nothing in it moves where an address begins or ends
+        return
+    ours = {each.decode("utf-8").lower() for each in found}
+    for after in _AFTER_AT.findall(text):
+        domain = "".join(_COMMENT.sub("", after).split()).lower()
+        if domain not in ours and any(sign in domain for sign in ".()["):
+            raise _Syntax("an encoded word stands in an address")
+
+
+def _decode(value: bytes) -> tuple[str, str]:
+    """With its encoded words decoded; and what these are."""
+    parts: list[str] = []
+    words: list[str] = []
+    at = 0
+    while (begin := _ENCODED.search(value, at)) and (end := value.find(b"?=", begin.end())) >= 0:
+        words.append(_decode_word(begin[1], begin[2] in b"bB", value[begin.end() : end]))
+        parts += [value[at : begin.start()].decode("utf-8", "replace"), words[-1]]
+        at = end + 2
+    return "".join(parts) + value[at:].decode("utf-8", "replace"), "".join(words)
+
+
+def _decode_word(charset: bytes, base64: bool, text: bytes) -> str:
+    name = charset.partition(b"*")[0].decode("ascii", "replace").lower()  # after "*": the language (RFC 2231 §5)
+    if base64:
+        kept = _NOT_BASE64.sub(b"", text)
+        content = binascii.a2b_base64(kept[: len(kept) - (len(kept) % 4 == 1)] + b"==")
+    else:
+        content = binascii.a2b_qp(text, header=True)
+    try:
+        return content.decode(name if _CHARSET.fullmatch(name) else "latin-1", "replace")
+    except LookupError:  # such as iso-8859-12
+        return content.decode("latin-1")
 
 
 def _tokens(value: bytes) -> list[_Token]:
