@@ -24,6 +24,8 @@ class Verb(Enum):
     QUIT = b"QUIT"
     BDAT = b"BDAT"  # known so that it can be refused: octets, not lines, follow it (RFC 3030 §2)
 
+    __hash__ = object.__hash__  # as states.State
+
 
 _VERBS: Final = {verb.value: verb for verb in Verb}
 _NOT_OFFERED: Final = frozenset({b"EXPN", b"HELP", b"TURN", b"ETRN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BURL"})

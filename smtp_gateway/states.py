@@ -25,6 +25,8 @@ class State(Enum):
     SUBMITTING = auto()
     CLOSED = auto()
 
+    __hash__ = object.__hash__  # members are compared by identity, and looked up a dozen times a message
+
 
 class Turn(Enum):
     """What moves a session on besides a command."""
@@ -39,6 +41,8 @@ class Turn(Enum):
     CONTENT = auto()
     BAD_CONTENT = auto()
     ANSWERED = auto()
+
+    __hash__ = object.__hash__
 
 
 _Row = Mapping[Verb | Turn, State]
