@@ -12,8 +12,9 @@ from relay.header import IDENTITY_FIELDS, Field, Header
 
 MAX_DOMAINS: Final = 20  # sender domains of a message, as relay.validate has it
 MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
-# One address as nearly every From has it. It only spares the reading of what no reader could read otherwise.
-_PLAIN_FROM: Final = re.compile(rb"[ \t]*(?:[A-Za-z0-9 _.'=?-]*<)?[A-Za-z0-9._+-]+@([A-Za-z0-9.-]+)(>?)[ \t]*")
+# One address as most From fields have it, without quotes, comments or encoded words. It only spares relay.header what
+# nobody can read otherwise.
+_PLAIN_FROM: Final = re.compile(rb"[ \t]*(?:[A-Za-z0-9 _.'-]*<)?[A-Za-z0-9._+-]+@([A-Za-z0-9.-]+)(>?)[ \t]*")
 _BLIND: Final = (b"bcc", b"resent-bcc")
 _SIGNED_FIELDS: Final = re.compile(rb"(?:\A|;)[ \t\r\n]*h[ \t\r\n]*=([^;]*)")  # RFC 6376 §3.5
 

@@ -94,7 +94,7 @@ PARTS = [b"jo", b"d.example", b"D.EXAMPLE", b"e.example", b"@d.example>", b"<jo@
 PARTS += [bytes([each]) for each in b"@<> \t,.;:()=?'+-_a\"\\"]
 FROM = st.one_of(
     st.lists(st.sampled_from(PARTS), max_size=8).map(b"".join),
-    st.from_regex(rb"\A[ \t]{0,2}([A-Za-z0-9 _.'=?-]{0,9}<)?[A-Za-z0-9._+-]{1,9}@d\.example>?[ \t]?\Z"),
+    st.from_regex(rb"\A[ \t]{0,2}([A-Za-z0-9 _.'-]{0,9}<)?[A-Za-z0-9._+-]{1,9}@d\.example>?[ \t]?\Z"),
 )
 
 
@@ -114,7 +114,6 @@ def test_what_is_plainly_from_the_envelope_s_domain_is_read_so(value: bytes, mor
     [
         b"jo@d.example",
         b" Jo Doe <jo.doe+x@D.Example> ",
-        b" =?utf-8?q?J=C3=B6?= <jo@d.example>",
         b"\tO'Hara A. <x@d.example>",
     ],
 )
@@ -123,6 +122,12 @@ def test_what_most_programs_write_is_plain(value: bytes) -> None:
     assert message._is_plainly_from(header, b"d.example")
     assert not message._is_plainly_from(header, b"e.example")
     assert header.senders() == ("d.example",)
+
+
+def test_an_encoded_word_is_left_to_the_reader() -> None:
+    header = read_header(b"From: =?utf-8?q?boss=40e.example?= <jo@d.example>\r\n\r\n")
+    with pytest.raises(HeaderError):
+        other_domains(header, "jo@d.example")
 
 
 def test_a_sender_that_cannot_be_read_is_refused() -> None:
