@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons bench check format lock clean
+.PHONY: help setup demo up test clients test-pythons bench faults check format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -46,6 +46,11 @@ bench: setup ## what a verdict and a delivery cost; 1,000 messages through the w
 	@$(BIN)/python bench/proof.py
 	@$(BIN)/python bench/deliver.py
 	@$(BIN)/python bench/whole_way.py
+
+FAULTS = $(if $(KINDS),--kinds $(KINDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
+         $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT),--report)
+faults: setup ## the system broken in every way, then the books: KINDS=a,b SEEDS=10 MESSAGES=20; REPORT=1 writes docs/reliability.md
+	@$(BIN)/python -m tests.faults $(FAULTS)
 
 check: setup $(SAM)/ready ## lint, types, import contracts, template lint
 	@$(BIN)/ruff check .

@@ -169,6 +169,13 @@ def submit_on(client: smtplib.SMTP, mail_from: str, rcpt_to: list[str], content:
     return text.decode().rsplit(" ", 1)[1]
 
 
+def gateway_environment(system: LocalSystem) -> dict[str, str]:
+    """The running gateway's, for another one of the same system."""
+    with open(f"/proc/{system.state['pids']['gateway']}/environ", "rb") as environ:
+        entries = environ.read().decode().split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
 def wait_for(what: str, check: Callable[[], T | None], seconds: float = 60.0) -> T:
     """Ask until the answer is true; fails with the name of what never came."""
     until = time.monotonic() + seconds

@@ -1,0 +1,68 @@
+"""Runs kinds of fault on one system, waits until all is quiet, balances the books."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.faults.books import Balance, balance
+from tests.faults.kinds import Kind, play, standing
+from tests.faults.world import World, world
+
+GRACE = 240.0  # seconds for all to become quiet
+
+
+@dataclass(slots=True)
+class Result:
+    """One kind with all its seeds. injected: faults done, by what and where. seconds: all of it."""
+
+    kind: str
+    what: str
+    seeds: list[int]
+    balance: Balance
+    injected: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+
+    def as_json(self) -> dict[str, Any]:
+        books = self.balance
+        return {
+            "kind": self.kind,
+            "what": self.what,
+            "seeds": self.seeds,
+            "messages": books.messages,
+            "not_accepted": books.not_accepted,
+            "accepted": books.accepted,
+            "outcomes": dict(books.outcomes),
+            "stored_without_250": dict(books.again),
+            "notices": dict(books.notices),
+            "duplicates": dict(books.duplicates),
+            "injected": dict(self.injected),
+            "wrong": books.wrong,
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def run(kind: Kind, seeds: Iterable[int], count: int, folder: Path, done: Callable[[], None] = lambda: None) -> Result:
+    """One kind on a system of its own. folder: for the logs. done: told after each seed."""
+    began = time.monotonic()
+    seeds = list(seeds)
+    with world(folder=folder) as made:
+        rounds(made, kind, seeds, count, done)
+        books = settle(made)
+        injected = Counter(f"{event.fields['act']} at {event.fields['at']}" for event in made.journal.of("fault"))
+    return Result(kind.name, kind.what, seeds, books, injected, time.monotonic() - began)
+
+
+def rounds(made: World, kind: Kind, seeds: list[int], count: int, done: Callable[[], None] = lambda: None) -> None:
+    with standing(made, kind):
+        for seed in seeds:
+            play(made, kind, seed, count)
+            done()
+        made.wait_until_quiet(GRACE)
+
+
+def settle(made: World) -> Balance:
+    """The books as they are now."""
+    return balance(made.submitted, made.remote.takings, made.relay(), made.journal)
