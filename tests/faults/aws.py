@@ -29,6 +29,7 @@ THROTTLES = {
     "s3": (503, "SlowDown"),
 }
 Answer = tuple[int, list[tuple[str, str]], bytes]
+JSON = [("Content-Type", "application/x-amz-json-1.0")]
 SHUFFLE = 2.0  # seconds within which the copies of a message come
 
 
@@ -184,6 +185,11 @@ class _Handler(BaseHTTPRequestHandler):
                     self._cut()
             case Act.FAIL_ENTRY:
                 self._fail_entry(call, body)
+            case Act.DROP:
+                taken = [
+                    {"Id": each["Id"], "MessageId": each["Id"], "MD5OfMessageBody": ""} for each in call.body["Entries"]
+                ]
+                self._answer(200, JSON, json.dumps({"Successful": taken}).encode())
 
     def _pass(self, call: Call, body: bytes) -> None:
         began, answer = time.time(), self._forward(body)
@@ -205,7 +211,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._note(call, (status, headers, answer), began, answered=True)
             result = json.loads(answer)
         result.setdefault("Failed", []).append(failed)
-        self._answer(200, [("Content-Type", "application/x-amz-json-1.0")], json.dumps(result).encode())
+        self._answer(200, JSON, json.dumps(result).encode())
 
     def _note(self, call: Call, answer: Answer, began: float, *, answered: bool) -> None:
         """What the cloud took."""
@@ -265,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
             body = f"<Error><Code>{code}</Code></Error>".encode()
         else:
             body = json.dumps({"__type": code, "message": "injected"}).encode()
-        self._answer(status, [("Content-Type", "application/x-amz-json-1.0")], body)
+        self._answer(status, JSON, body)
 
     def _cut(self) -> None:
         self.close_connection = True

@@ -49,18 +49,23 @@ def run(kind: Kind, seeds: Iterable[int], count: int, folder: Path, done: Callab
     began = time.monotonic()
     seeds = list(seeds)
     with world(folder=folder) as made:
-        rounds(made, kind, seeds, count, done)
+        with standing(made, kind):
+            for seed in seeds:
+                play(made, kind, seed, count)
+                done()
+            quiet = _quiet(made)
         books = settle(made)
+        books.wrong += quiet
         injected = Counter(f"{event.fields['act']} at {event.fields['at']}" for event in made.journal.of("fault"))
     return Result(kind.name, kind.what, seeds, books, injected, time.monotonic() - began)
 
 
-def rounds(made: World, kind: Kind, seeds: list[int], count: int, done: Callable[[], None] = lambda: None) -> None:
-    with standing(made, kind):
-        for seed in seeds:
-            play(made, kind, seed, count)
-            done()
+def _quiet(made: World) -> list[str]:
+    try:
         made.wait_until_quiet(GRACE)
+    except AssertionError as error:
+        return [str(error)]
+    return []
 
 
 def settle(made: World) -> Balance:

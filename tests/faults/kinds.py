@@ -2,7 +2,6 @@
 Which message it hits is up to the processes, which run as they like.
 """
 
-import contextlib
 import os
 import random
 import signal
@@ -316,7 +315,10 @@ def standing(world: World, kind: Kind) -> Iterator[None]:
     world.proxy.standing.visibility = kind.visibility
     if kind.watch is not None:
         kind.watch(world)
-    with contextlib.ExitStack() as stack:
-        stack.callback(world.remote.clear)
-        stack.callback(world.rules.clear)
+    try:
         yield
+    finally:
+        world.remote.clear()
+        world.rules.clear()
+        world.proxy.standing.copies = 1
+        world.proxy.standing.visibility = None

@@ -20,6 +20,7 @@ class Act(Enum):
     KILL_BEFORE = auto()  # the caller dies before the service has the call
     KILL_AFTER = auto()  # the service has done it, the caller dies before it knows
     FAIL_ENTRY = auto()  # of a batch for SQS one entry is refused
+    DROP = auto()  # SQS says yes and takes nothing: no fault of AWS's, but a test that the books find it
 
 
 @dataclass(slots=True)

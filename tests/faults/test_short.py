@@ -1,0 +1,42 @@
+"""A few kinds of fault on one system, one after the other, and the books at the end. `make faults` has all of them."""
+
+from collections import Counter
+
+from tests.faults.harness import settle
+from tests.faults.kinds import KINDS, play, standing
+from tests.faults.world import world
+
+SPEED = 600
+SEED = 1
+MESSAGES = 8
+ROUNDS = (
+    "deliver-killed",
+    "gateway-killed",
+    "answers-lost",
+    "thrice",
+    "sqs",
+    "dynamodb",
+    "remote-cuts",
+    "remote-refuses",
+)
+
+
+def test_nothing_is_lost_and_each_duplicate_is_explained() -> None:
+    with world(SPEED) as made:
+        for name in ROUNDS:
+            with standing(made, KINDS[name]):
+                play(made, KINDS[name], SEED, MESSAGES)
+        made.wait_until_quiet()
+        books = settle(made)
+        faults = Counter(str(event.fields["kind"]) for event in made.journal.of("fault"))
+    print(
+        f"{books.accepted} recipients: {dict(books.outcomes)}; twice: {dict(books.duplicates)}; faults: {dict(faults)}"
+    )
+    assert not books.wrong
+    assert books.accepted == sum(books.outcomes.values())
+    assert books.messages == MESSAGES * len(ROUNDS)
+    assert {
+        name for name in ROUNDS if name not in ("thrice", "remote-refuses")
+    } <= faults.keys()  # these two inject none
+    assert books.outcomes["delivered"]
+    assert books.outcomes["bounced"]
