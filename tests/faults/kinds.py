@@ -20,6 +20,7 @@ from tests.system import mailrelay
 
 USUAL = ["ok"] * 6 + ["grey", "nobody", "late"]
 CONNECTIONS = 6
+CANCEL_SECONDS = 60.0  # a claim lives for 25
 LARGE = 260_000  # octets that travel through the bucket
 SUBMIT = "gateway sqs SendMessageBatch Validate"
 CUTS = ("connect", "hello", "mail", "rcpt", "data", "content")
@@ -35,7 +36,7 @@ class Plan:
     seconds: float = 4.0
     words: list[str] = field(default_factory=lambda: list(USUAL))
     large: float = 0.1
-    during: Callable[[World, random.Random, str], None] | None = None
+    during: Callable[[World, random.Random, list[Submitted]], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _killed(points: tuple[str, ...], most: int = 3) -> Callable[[random.Random],
             Rule(chance.choice((Act.KILL_BEFORE, Act.KILL_AFTER)), (point,), times=1, skip=chance.randrange(4))
             for point in chance.sample(points, chance.randint(1, min(most, len(points))))
         ]
-        return Plan(rules, large=0.2)
+        return Plan(rules, seconds=20.0, large=0.2)  # longer than the round: who comes back is in for it, too
 
     return plan
 
@@ -104,7 +105,7 @@ def _content_missing(chance: random.Random) -> Plan:
 
 
 def _poison(chance: random.Random) -> Plan:
-    def during(world: World, chance: random.Random, name: str) -> None:
+    def during(world: World, chance: random.Random, made: list[Submitted]) -> None:
         sqs = world.cloud("sqs")
         for queue in ("ValidateQueue", "DeliverQueue", "RecordQueue"):
             body = chance.choice(('{"v": 1, "kind": "delivery"', '{"v": 99}', "not JSON at all", "[1, 2]"))
@@ -143,44 +144,44 @@ def _slow(chance: random.Random) -> Plan:
 def _refuses(chance: random.Random) -> Plan:
     """Recipients of one message are treated differently; some that are put off for ever are cancelled."""
 
-    def during(world: World, chance: random.Random, name: str) -> None:
-        mine = [each for each in world.submitted if each.mark.startswith(f"{name}-")]
-        waiting = [each for each in mine if any(address.startswith("wait.") for address in each.recipients)]
-        for each in waiting:
-            _cancel(world, each)
+    def during(world: World, chance: random.Random, made: list[Submitted]) -> None:
+        for each in made:
+            if _waits(each):
+                _cancel(world, each)
 
     words = ["ok", "ok", "nobody", "policy", "grey", "full", "late", "wait"]
     return Plan(words=words + ["spam"] * chance.randint(0, 1), during=during)
 
 
+def _waits(each: Submitted) -> bool:
+    return any(recipient.startswith("wait.") for recipient in each.recipients)
+
+
 def _cancel(world: World, each: Submitted) -> None:
-    """When it has been tried, as a person would; again for as long as a worker has it in hand."""
-    until = time.monotonic() + 60
+    """As a person would, when it has been tried; again while a worker has it in hand."""
+    until = time.monotonic() + CANCEL_SECONDS
     state = str(world.system.folder / "state.json")
     while time.monotonic() < until:
         if each.id:
-            command = [mailrelay(), "cancel", each.id, "--json", "--state", state]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode == 0:
-                return
-            if each.tries and '"ended"' in done.stdout and "wait." not in done.stdout:
+            command = [mailrelay(), "cancel", each.id, "--state", state]
+            if not subprocess.run(command, capture_output=True, check=False).returncode:
                 return
         time.sleep(0.5)
 
 
 def _dns(chance: random.Random) -> Plan:
-    def during(world: World, chance: random.Random, name: str) -> None:
+    def during(world: World, chance: random.Random, made: list[Submitted]) -> None:
         time.sleep(chance.uniform(0.0, 0.5))
-        with dns_silent(world, name):
+        with dns_silent(world):
             time.sleep(chance.uniform(2.0, 4.0))
 
     return Plan(during=during)
 
 
 @contextmanager
-def dns_silent(world: World, name: str) -> Iterator[None]:
+def dns_silent(world: World) -> Iterator[None]:
     dns = world.system.state["pids"]["dns"]
-    world.journal.note("fault", at="dns", act="silent", round=name)
+    world.journal.note("fault", at="dns", act="silent")
     os.kill(dns, signal.SIGSTOP)
     try:
         yield
@@ -260,7 +261,6 @@ KINDS = {
             "content-missing",
             "half of what the bucket took is gone a moment later",
             _content_missing,
-            visibility=3,
             also=frozenset({DEAD}),
             watch=_forgetful,
         ),
@@ -268,7 +268,6 @@ KINDS = {
             "poison",
             "unreadable messages on every queue, and one that kills its worker each time",
             _poison,
-            visibility=5,
             watch=_poisonous,
         ),
         Kind("remote-cuts", "the remote disconnects at each stage, before and after it has kept the mail", _cut),
@@ -291,7 +290,8 @@ def play(world: World, kind: Kind, seed: int, count: int) -> None:
     made = messages(chance, name, count, plan.words)
     for each in made:
         each.seed = seed
-        each.recipients = {to: states | kind.also for to, states in each.recipients.items()}
+        also = kind.also | ({"cancelled"} if _waits(each) else frozenset())  # with whatever else is still open
+        each.recipients = {to: states | also for to, states in each.recipients.items()}
     pairs = [(each, content(each, LARGE if chance.random() < plan.large else 200, chance)) for each in made]
     for each in plan.breaks:
         each.label = {"kind": kind.name, "seed": seed}
@@ -300,7 +300,7 @@ def play(world: World, kind: Kind, seed: int, count: int) -> None:
         world.rules.arm(plan.rules, random.Random(chance.random()), plan.seconds, kind=kind.name, seed=seed)
     beside = None
     if plan.during is not None:
-        arguments = (world, random.Random(chance.random()), name)
+        arguments = (world, random.Random(chance.random()), made)
         beside = threading.Thread(target=plan.during, args=arguments)
         beside.start()
     world.submit(pairs, CONNECTIONS)

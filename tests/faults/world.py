@@ -39,7 +39,6 @@ SENDER = "news@proved.example"
 QUEUES = ("Validate", "Deliver", "Record")
 QUIET = 1.2  # seconds without a message on any queue
 TRIES = 12  # a client hands a message over again so often; then it isn't accepted
-STRANGERS = ("unreadable", "poison")  # ids of what the harness itself puts onto queues
 
 
 def zone() -> str:
@@ -227,7 +226,7 @@ def world(speed: float = SPEED, folder: Path | None = None) -> Iterator[World]:
                 (folder / "gateway.log").write_bytes((system.folder / "gateway.log").read_bytes())
 
 
-def messages(chance: random.Random, name: str, count: int, words: list[str], size: int = 0) -> list[Submitted]:
+def messages(chance: random.Random, name: str, count: int, words: list[str]) -> list[Submitted]:
     """`count` messages, each to one to three recipients that are treated as one of `words` says."""
     made = []
     for number in range(count):
@@ -238,6 +237,10 @@ def messages(chance: random.Random, name: str, count: int, words: list[str], siz
             if word == "nobody" and chance.random() < 0.5:  # addresses that come again are suppressed by then
                 address = f"nobody.{name}@{chance.choice(DOMAINS)}"
             recipients[address] = FATES.get(word, TAKEN)
+        refused = {address.partition("@")[2] for address in recipients if address.startswith("spam.")}
+        for address in recipients:
+            if address.partition("@")[2] in refused:  # after the end of data it is one answer for all
+                recipients[address] |= {"bounced"}
         made.append(Submitted(f"{name}-{number}", recipients))
     return made
 
