@@ -61,7 +61,7 @@ def _killed(points: tuple[str, ...], most: int = 3) -> Callable[[random.Random],
 
     def plan(chance: random.Random) -> Plan:
         rules = [
-            Rule(chance.choice((Act.KILL_BEFORE, Act.KILL_AFTER)), (point,), times=1, skip=chance.randrange(4))
+            Rule(chance.choice((Act.KILL_BEFORE, Act.KILL_AFTER)), (point,), times=1, skip=chance.randrange(3))
             for point in chance.sample(points, chance.randint(1, min(most, len(points))))
         ]
         return Plan(rules, seconds=20.0, large=0.2)  # longer than the round: who comes back is in for it, too
@@ -74,7 +74,7 @@ def _deliver_killed(chance: random.Random) -> Plan:
     calls = tuple(f"deliver dynamodb UpdateItem Ledger {step}" for step in points)
     plan = _killed((*calls, "deliver sqs SendMessageBatch *", "deliver s3 *"), most=2)(chance)
     hows = ("kill", "kept kill", "answered kill")
-    plan.breaks = [Break("dot", chance.choice(hows)) for _ in range(chance.randint(0, 2))]
+    plan.breaks = [Break("dot", chance.choice(hows)) for _ in range(chance.randint(1, 2))]
     if chance.random() < 0.3:
         plan.breaks.append(Break(chance.choice(("hello", "rcpt", "data", "content")), "kill"))
     return plan
