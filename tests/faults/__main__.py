@@ -13,6 +13,7 @@ from tests.faults import report
 from tests.faults.harness import Result, run
 from tests.faults.kinds import KINDS, Kind
 
+LONGEST = ("content-missing", "poison")  # begun first: a dead letter's five receives take minutes
 OUTPUT = Path(".local/faults")
 
 
@@ -60,7 +61,9 @@ def _run(kinds: list[Kind], seeds: range, options: argparse.Namespace, console: 
                     under_way.remove(kind.name)
                     progress.update(all_, description=", ".join(under_way) or "done")
 
-        return [each.result() for each in [pool.submit(one, kind) for kind in kinds]]
+        first = sorted(kinds, key=lambda kind: kind.name not in LONGEST)
+        results = {kind.name: pool.submit(one, kind) for kind in first}
+        return [results[kind.name].result() for kind in kinds]
 
 
 def _options(options: argparse.Namespace) -> str:

@@ -101,7 +101,7 @@ def _answers_lost(chance: random.Random) -> Plan:
 
 
 def _content_missing(chance: random.Random) -> Plan:
-    return Plan(large=0.4, words=["ok"])
+    return Plan(large=0.15, words=["ok"])
 
 
 def _poison(chance: random.Random) -> Plan:

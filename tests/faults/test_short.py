@@ -9,17 +9,8 @@ from tests.faults.world import world
 
 SPEED = 600
 SEED = 1
-MESSAGES = 8
-ROUNDS = (
-    "deliver-killed",
-    "gateway-killed",
-    "answers-lost",
-    "thrice",
-    "sqs",
-    "dynamodb",
-    "remote-cuts",
-    "remote-refuses",
-)
+MESSAGES = 6
+ROUNDS = ("deliver-killed", "gateway-killed", "answers-lost", "sqs", "dynamodb", "remote-cuts", "thrice")
 
 
 def test_nothing_is_lost_and_each_duplicate_is_explained() -> None:
@@ -36,8 +27,6 @@ def test_nothing_is_lost_and_each_duplicate_is_explained() -> None:
     assert not books.wrong
     assert books.accepted == sum(books.outcomes.values())
     assert books.messages == MESSAGES * len(ROUNDS)
-    assert {
-        name for name in ROUNDS if name not in ("thrice", "remote-refuses")
-    } <= faults.keys()  # these two inject none
+    assert {name for name in ROUNDS if name != "thrice"} <= faults.keys()  # that one's are the queues' own
     assert books.outcomes["delivered"]
     assert books.outcomes["bounced"]
