@@ -347,6 +347,10 @@ class FakeReceipts(Failing):
         self.items[key] = known
         return True
 
+    async def keep(self, account: str, verdict: Verdict, now: float) -> None:
+        self._maybe_fail()
+        self.superseded[verdict.domain, account, verdict.name] = verdict
+
     async def receipt(self, domain: str, account: str, name: str) -> Verdict | None:
         self._maybe_fail()
         known = self.items.get((domain, account))

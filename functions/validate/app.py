@@ -58,6 +58,7 @@ class Observed:
 @dataclass(frozen=True, slots=True)
 class Parts:
     worker: QueueWorker[Submission]
+    judge: Judge
     rulings: Rulings
     observed: Observed
 
@@ -96,7 +97,7 @@ def compose() -> Parts:
         logger=logger,
         clock_speed=settings.clock_speed,
     )
-    return Parts(worker, Rulings(judge, tell, clock), observed)
+    return Parts(worker, judge, Rulings(judge, tell, clock), observed)
 
 
 def _judge(settings: FunctionSettings, client: AwsClient, clock: Clock, resolver: Resolver) -> Judge:
@@ -120,9 +121,10 @@ def _judge(settings: FunctionSettings, client: AwsClient, clock: Clock, resolver
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:
     parts = compose()
-    if question := decode_question(event):
-        return encode_ruling(parts.worker.loop.run_until_complete(parts.rulings(question)))
     try:
+        if question := decode_question(event):
+            return encode_ruling(parts.worker.loop.run_until_complete(parts.rulings(question)))
         return parts.worker.handle(event, context)
     finally:
+        parts.judge.cancel()
         parts.observed.flush()

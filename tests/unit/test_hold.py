@@ -51,8 +51,8 @@ def test_what_the_owner_reads() -> None:
     assert mail["Subject"] == "Mail from corp.example waits: its DNS records have changed"
     assert mail["Auto-Submitted"] == "auto-generated"
     text = mail.get_content().replace("\r\n", "\n")
-    assert "corp.example has no SPF record. Publish:" in text
-    assert '\n  corp.example. TXT "v=spf1 include:elastx.email -all"\n' in text
+    assert "corp.example has no SPF record. To mend it," in text
+    assert '\n  publish: corp.example. TXT "v=spf1 include:elastx.email -all"\n' in text
     assert "2027-01-16 08:00 UTC" in text
     assert "mailrelay check App@corp.example --domain corp.example" in text
     assert all(len(line) <= 78 for line in text.splitlines())

@@ -14,6 +14,7 @@ from relay.ids import derived_id
 from relay.ports import Clock, Queue
 from relay.proof.judge import Judged
 from relay.proof.spf_record import shown
+from relay.proof.verdict import to_publish
 from relay.submission import Delivery, Inline
 
 MAX_TOLD: Final = 10_000  # remembered, to spare the queue
@@ -69,7 +70,7 @@ def notice(judged: Judged, to: str, id: str, host_name: str) -> bytes:
     body = [line for each in paragraphs for line in (*wrap.wrap(each), "")]
     for problem in judged.verdict.problems:  # a record stands alone on its line, to be copied
         said = ". ".join(filter(None, (problem.what, problem.hint)))
-        body += [*wrap.wrap(f"{shown(said, 800)}. Publish:"), "", f"  {shown(problem.publish, 700)}", ""]
+        body += [*wrap.wrap(f"{shown(said, 800)}. To mend it,"), "", f"  {to_publish(problem, judged.verdict)}", ""]
     body += ["Record by record:", "", f"  mailrelay check {to} --domain {domain}"]
     return "\r\n".join(
         [

@@ -1,6 +1,6 @@
 """The gateway's question about a sender domain -> what it tells the client."""
 
-from relay.errors import TemporaryError
+from relay.errors import RelayError
 from relay.hold import TellOwner, time
 from relay.ports import Clock
 from relay.proof.judge import Verdicts
@@ -22,7 +22,7 @@ class Rulings:
             judged = await self._judge(question)
             if judged.standing is Standing.HELD:
                 await self._tell(judged, question.account)
-        except TemporaryError:
+        except RelayError:
             return Ruling(Standing.UNKNOWN)
         said = lines(judged.verdict)
         if judged.standing is Standing.HELD:

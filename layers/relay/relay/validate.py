@@ -39,6 +39,7 @@ from relay.submission import (
 
 MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
 LARGE_AT_ONCE: Final = 2  # stored messages read whole for DKIM: of 40 MB each, in 512 MB
+HOLD_PAUSE: Final = 1800.0  # seconds: so soon after the records are back held mail goes on
 ROOM: Final = 10.0  # seconds before the deadline for what follows from the verdicts
 
 
@@ -240,8 +241,9 @@ class Validate:
         for each in held:
             await self._tell(each, submission.account)
         until = min(each.held_until for each in held)  # then the verdict is a no
+        soon = self._clock.now() + HOLD_PAUSE / self._retry.speed
         text = f"held until {time(until)}; {explain(each.verdict for each in held)}"
-        await self._defer(submission, _Final(State.DEFERRED, 451, HELD, text), proved, latest=until)
+        await self._defer(submission, _Final(State.DEFERRED, 451, HELD, text), proved, latest=min(until, soon))
 
     async def _defer(self, submission: Submission, why: _Final, proved: Proved, *, latest: float = math.inf) -> None:
         """latest: epoch seconds by which it is tried again."""

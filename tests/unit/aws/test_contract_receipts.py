@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from relay.aws.client import AwsClient
 from relay.aws.receipts import DynamoReceipts
 from relay.ports import DnsStatus, TxtAnswer
 from relay.proof.lookup import Question
@@ -34,11 +35,7 @@ KNOWN = Known(GOOD, NOW + 300, NOW, GOOD, NOW)
 FAILING = Known(BAD, NOW + 430, NOW + 400, GOOD, NOW, failing_since=NOW + 400, version=2)
 
 
-@pytest.fixture(params=["fake", "dynamodb"])
-def run(request: pytest.FixtureRequest) -> Run:
-    if request.param == "fake":
-        return lambda test: asyncio.run(test(FakeReceipts()))  # type: ignore[arg-type]
-    endpoint = request.getfixturevalue("moto_endpoint")
+def make_receipts_table(endpoint: str) -> str:
     table = unique("receipts")
     boto("dynamodb", endpoint).create_table(
         TableName=table,
@@ -52,6 +49,15 @@ def run(request: pytest.FixtureRequest) -> Run:
             {"AttributeName": "decided", "KeyType": "RANGE"},
         ],
     )
+    return table
+
+
+@pytest.fixture(params=["fake", "dynamodb"])
+def run(request: pytest.FixtureRequest) -> Run:
+    if request.param == "fake":
+        return lambda test: asyncio.run(test(FakeReceipts()))  # type: ignore[arg-type]
+    endpoint = request.getfixturevalue("moto_endpoint")
+    table = make_receipts_table(endpoint)
     return lambda test: with_client(endpoint, lambda client: test(DynamoReceipts(client, table)))
 
 
@@ -114,3 +120,30 @@ def test_every_name_leads_to_its_receipt(run: Run) -> None:
         assert await receipts.receipt("d.example", "other@example.com", GOOD.name) is None
 
     run(test)
+
+
+def test_a_receipt_is_kept_beside_the_one_in_force(run: Run) -> None:
+    async def test(receipts: Receipts) -> None:
+        await receipts.put(ACCOUNT, KNOWN, None)
+        await receipts.keep(ACCOUNT, BAD, NOW)
+        assert await receipts.find("d.example", ACCOUNT) == KNOWN
+        assert await receipts.receipt("d.example", ACCOUNT, BAD.name) == BAD
+
+    run(test)
+
+
+def test_what_another_version_wrote_is_replaced(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = make_receipts_table(moto_endpoint)
+
+    async def test(client: AwsClient) -> None:
+        receipts = DynamoReceipts(client, table)
+        with monkeypatch.context() as later:
+            for module in ("relay.aws.receipts", "relay.proof.receipt"):
+                later.setattr(f"{module}.VERSION", 2)
+            assert await receipts.put(ACCOUNT, KNOWN, None)
+        assert await receipts.find("d.example", ACCOUNT) is None
+        assert await receipts.receipt("d.example", ACCOUNT, GOOD.name) is None
+        assert await receipts.put(ACCOUNT, FAILING, None)
+        assert await receipts.find("d.example", ACCOUNT) == FAILING
+
+    with_client(moto_endpoint, test)

@@ -44,7 +44,7 @@ from relay.proof.dkim import (
 )
 from tests.dnsserver import TestDnsServer
 
-PASSED, FAILED, UNKNOWN = Result
+PASSED, FAILED, UNKNOWN, UNANSWERED = Result
 MESSAGES = Path(__file__).parents[2] / "messages"
 NOW = 1_795_500_000  # a little after the kept messages were signed
 
@@ -169,6 +169,10 @@ def fails(why: str, warnings: tuple[str, ...] = ()) -> Signature:
 
 def unknown(why: str) -> Signature:
     return Signature("a.example", "s1", UNKNOWN, why)
+
+
+def unanswered(why: str) -> Signature:
+    return Signature("a.example", "s1", UNANSWERED, why)
 
 
 # --- messages of real signers ----------------------------------------------------------------------
@@ -498,7 +502,7 @@ def test_no_key() -> None:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (TemporaryError("no answer"), unknown(f"DNS did not answer for the key at {KEY_NAME}")),
+        (TemporaryError("no answer"), unanswered(f"DNS did not answer for the key at {KEY_NAME}")),
         (PermanentError("too long"), fails(f"key not found at {KEY_NAME}")),
     ],
 )
@@ -518,7 +522,7 @@ def test_what_a_dns_server_does() -> None:
     with TestDnsServer(zone, truncate=True) as server:
         server.servfail.add(names["fail"])
         found = report(signed, DnspythonResolver((server.address,)))
-    assert [each.result for each in found.signatures] == [PASSED, UNKNOWN, UNKNOWN]
+    assert [each.result for each in found.signatures] == [PASSED, UNANSWERED, UNANSWERED]
     assert found.domains(PASSED) == ("a.example",)
 
 

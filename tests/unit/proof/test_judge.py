@@ -237,6 +237,11 @@ def test_a_sender_that_never_passed_is_refused_though_others_of_its_domain_pass(
             bench.clock.advance(3601)
         assert bench.known().verdict.passed
         assert bench.known().version == 2  # noted once an hour
+        for sender in ("jo", "al"):
+            (judged,) = bench.ask(sender=f"{sender}@d.example")
+            kept = asyncio.run(bench.receipts.receipt("d.example", USER.lower(), judged.verdict.name))
+            assert kept is not None
+            assert kept.sender == f"{sender}@d.example"
         server.remove("_dmarc.d.example", "TXT")
         assert bench.ask(sender="jo@d.example")[0].standing is Standing.HELD
 
@@ -351,6 +356,34 @@ def test_a_no_does_not_become_a_yes_because_dns_is_away() -> None:
         bench.clock.advance(31)
         with pytest.raises(TemporaryError):
             bench.ask()
+
+
+def test_one_senders_yes_does_not_serve_another_while_dns_is_away() -> None:
+    zone = GOOD.replace("include:elastx.email", "exists:%{l}.ok.d.example") + "jo.ok.d.example. A 127.0.0.2"
+    with TestDnsServer(zone) as server:
+        bench = Bench(server, ACCOUNT, terms=replace(TERMS, egress=("192.0.2.1",)))
+        bench.ask(sender="jo@d.example")
+        server.servfail.add("d.example")
+        assert bench.ask(sender="jo@d.example")[0].standing is Standing.PASSED
+        with pytest.raises(TemporaryError):
+            bench.ask(sender="al@d.example")
+
+
+def test_a_question_left_behind_by_an_invocation_is_not_waited_for() -> None:
+    with TestDnsServer(GOOD) as server:
+        bench = Bench(server, ACCOUNT)
+        question = Question("d.example", USER.lower(), "a@d.example")
+
+        async def left() -> None:
+            server.silent.add("d.example")
+            asking = asyncio.ensure_future(bench.judge(question))
+            await asyncio.sleep(0.05)
+            asking.cancel()
+            bench.judge.cancel()
+            server.silent.clear()
+            assert (await bench.judge(question)).standing is Standing.PASSED
+
+        asyncio.run(left())
 
 
 def test_a_table_that_is_away_is_no_verdict() -> None:

@@ -173,6 +173,13 @@ def test_required_and_dns_is_away_is_neither() -> None:
     assert not found.refusal
 
 
+def test_required_and_beyond_what_is_checked_is_refused_at_once() -> None:
+    content = signed("d.example").replace(b"a=rsa-sha256", b"a=ed25519-sha256")
+    found = prove(content, "d.example", check=DkimCheck.REQUIRE)
+    assert "Ed25519 is not checked here" in found.refusal
+    assert not found.unknown
+
+
 def test_every_author_needs_a_signature_of_its_own() -> None:
     content = MESSAGE.replace(b"From: Jo <jo@d.example>", b"From: jo@d.example, al@other.example")
     found = prove(signed("d.example", content), "d.example", check=DkimCheck.REQUIRE)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relay.dns import DnspythonResolver
-from relay.errors import TemporaryError
+from relay.errors import OutageError, TemporaryError
 from relay.proof.lookup import UnaskedError
 from relay.proof.token import token_value
 from relay.proof.verdict import Policy, Problem, Proof, Terms, Verdict, explain, judge, lines, replay
@@ -119,7 +119,8 @@ def test_what_a_subdomain_inherits() -> None:
 REPLAYED = {
     "good": (GOOD, TERMS),
     "nothing": (RELAY, TERMS),
-    "by address": (GOOD + RELAY.replace("-all", "a mx ptr -all"), BY_ADDRESS),
+    "by address": (GOOD.replace("/24 -all", "/24 a:a.example ptr ip6:2001:db8::/32 -all"), BY_ADDRESS),
+    "no token, silent DMARC": (RELAY + GOOD_SPF + "_dmarc.d.example. CNAME _dmarc.d.example.", TERMS),
     "two SPF records": (GOOD + 'd.example. TXT "v=spf1 -all"', TERMS),
     "misplaced DMARC": (RELAY + GOOD_TOKEN + GOOD_SPF + 'd.example. TXT "v=DMARC1; p=none"', TERMS),
 }
@@ -236,6 +237,27 @@ def test_misplaced_dmarc_is_a_warning() -> None:
     assert "receivers only look at _dmarc.d.example" in found.warnings[0]
 
 
+def test_a_no_decides_though_dns_is_silent_about_the_rest() -> None:
+    with TestDnsServer(RELAY + GOOD_SPF) as server:
+        server.servfail.add("_dmarc.d.example")
+        found = ask(server)
+    assert [problem.proof for problem in found.problems] == [Proof.TOKEN]
+    assert found.unanswered == ("_dmarc.d.example TXT: no usable answer from DNS",)
+
+
+OURS = {
+    "another address": 'elastx.email. TXT "v=spf1 ip4:198.51.100.1 -all"\n',
+    "no record": "",
+    "a broken one": 'elastx.email. TXT "v=spf1 ip4:x -all"\n',
+}
+
+
+@pytest.mark.parametrize("relay", OURS.values(), ids=OURS.keys())
+def test_a_fault_in_the_relays_own_record_is_not_the_senders(relay: str) -> None:
+    with pytest.raises(OutageError):
+        verdict(GOOD_TOKEN + GOOD_SPF + GOOD_DMARC + relay, terms=BY_ADDRESS)
+
+
 @pytest.mark.parametrize("name", ["d.example", "_dmarc.d.example"])
 def test_dns_failure_is_temporary(name: str) -> None:
     with TestDnsServer(GOOD) as server:
@@ -279,6 +301,17 @@ def test_a_near_miss_is_recognised() -> None:
     found = verdict(GOOD.replace(TOKEN, newline))
     assert problem.hint in lines(found)
     assert f"({problem.hint}); publish: " in explain((found,))
+
+
+def test_a_record_too_long_for_a_line_is_not_cut() -> None:
+    terms = "".join(f"ip4:203.0.113.{n} " for n in range(21))
+    zone = RELAY + GOOD_TOKEN + GOOD_DMARC + f'd.example. TXT "v=spf1 {terms[:200]}" "{terms[200:]}-all"'
+    found = verdict(zone)
+    assert lines(found)[-1] == (
+        'put include:elastx.email right behind "v=spf1"; mailrelay check prints the whole record'
+    )
+    assert "publish:" not in explain((found,))
+    assert all(f"ip4:203.0.113.{n} " in found.problems[0].publish.replace('" "', "") for n in range(21))
 
 
 def test_lines() -> None:

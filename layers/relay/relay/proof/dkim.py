@@ -56,7 +56,8 @@ _Answers = Mapping[str, TxtAnswer | TemporaryError]
 class Result(Enum):
     PASSED = "passed"
     FAILED = "failed"
-    UNKNOWN = "unknown"  # DNS didn't answer, or it is beyond what is checked here
+    UNKNOWN = "unknown"  # it is beyond what is checked here
+    UNANSWERED = "unanswered"  # DNS didn't answer: it may be known later
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +108,9 @@ def alignment(report: DkimReport, author: str, aligned: Collection[str]) -> Alig
     ours = [each for each in report.signatures if each.domain in aligned]
     if any(each.result is Result.PASSED for each in ours):
         return Alignment(Result.PASSED)
-    if unknown := next((each for each in ours if each.result is Result.UNKNOWN), None):
-        return Alignment(Result.UNKNOWN, str(unknown))
+    for result in (Result.UNANSWERED, Result.UNKNOWN):
+        if found := next((each for each in ours if each.result is result), None):
+            return Alignment(result, str(found))
     if report.unread:
         return Alignment(Result.UNKNOWN, f"there are more than {MAX_SIGNATURES} DKIM signatures")
     if ours:
@@ -121,7 +123,7 @@ def alignment(report: DkimReport, author: str, aligned: Collection[str]) -> Alig
 async def verify(content: bytes, header: Header, resolver: Resolver, *, now: float) -> DkimReport:
     """What comes of each signature of a whole message with CRLF line ends. header: of `content`. now: epoch seconds.
 
-    Raises nothing for what the message or DNS holds; where DNS doesn't answer the result is unknown.
+    Raises nothing for what the message or DNS holds; where DNS doesn't answer the result says so.
     """
     fields = [each for each in header.fields if each.name == b"dkim-signature"]
     authors = sum(each.name == b"from" for each in header.fields)
@@ -156,7 +158,8 @@ def _read(content: bytes, field: Field, authors: int, now: float) -> Claim | Sig
 
 
 def _refused(domain: str, selector: str, problem: Problem) -> Signature:
-    return Signature(domain, selector, Result.UNKNOWN if problem.unknown else Result.FAILED, problem.why)
+    result = Result.UNANSWERED if problem.later else Result.UNKNOWN if problem.unknown else Result.FAILED
+    return Signature(domain, selector, result, problem.why)
 
 
 async def _ask(names: Iterable[str], resolver: Resolver) -> dict[str, TxtAnswer | TemporaryError]:
@@ -199,7 +202,7 @@ def _records(claim: Claim, answers: _Answers) -> list[Tags]:
     """The tags of each key record, of one at least."""
     answer = answers[claim.key_name]
     if isinstance(answer, TemporaryError):
-        raise Problem(f"DNS did not answer for the key at {claim.key_name}", unknown=True)
+        raise Problem(f"DNS did not answer for the key at {claim.key_name}", later=True)
     if not answer.records:
         raise Problem(f"key not found at {claim.key_name}")
     short = [record for record in answer.records if len(record) <= MAX_RECORD]

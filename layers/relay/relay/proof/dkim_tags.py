@@ -27,12 +27,14 @@ Tags = Mapping[bytes, bytes]
 
 
 class Problem(Exception):  # noqa: N818 - what comes of a signature, not an error of ours
-    """Why a signature is no good: a clause for people. unknown: it may be good, but that isn't checked here."""
+    """Why a signature is no good: a clause for people. unknown: it may be good, but that isn't checked here.
+    later: DNS didn't answer, so it may be known later."""
 
-    def __init__(self, why: str, *, unknown: bool = False) -> None:
+    def __init__(self, why: str, *, unknown: bool = False, later: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.unknown = unknown
+        self.later = later
 
 
 def parse_tags(text: bytes) -> dict[bytes, bytes] | None:

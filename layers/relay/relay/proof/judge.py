@@ -126,7 +126,7 @@ class Judge:
                     sender=question.sender,
                 )
         except TemporaryError as error:
-            return self._keep(question, self._last_good(known, error))
+            return self._keep(question, self._last_good(question, known, error))
         return self._keep(question, self._standing(await self._learn(question, verdict, known)))
 
     async def _learn(self, question: Question, verdict: Verdict, known: Known | None) -> Known:
@@ -134,10 +134,12 @@ class Judge:
         began to fail; but the verdict is the one we got."""
         if verdict.per_sender and {problem.proof for problem in verdict.problems} == {Proof.SPF}:
             now = self._clock.now()
+            await self._receipts.keep(question.account, verdict, now)
             return Known(verdict, now, now)  # this sender was never good; of the domain it says nothing
         new = self._next(verdict, known)
         if verdict.per_sender and known and known.verdict.passed and new.confirmed < known.confirmed + HOUR:
-            return new  # nothing that others should know is new
+            await self._receipts.keep(question.account, verdict, new.confirmed)
+            return replace(new, verdict=verdict)  # nothing that others should know is new
         if not await self._receipts.put(question.account, new, known):
             new = self._next(verdict, await self._receipts.find(question.domain, question.account))
         return new
@@ -168,25 +170,37 @@ class Judge:
             return Judged(verdict, Standing.REFUSED, known.until)
         return Judged(verdict, Standing.HELD, min(known.until, until), known.failing_since, until)
 
-    def _last_good(self, known: Known | None, error: TemporaryError) -> Judged:
-        """Raises the error if the last word wasn't a yes, or is too old."""
+    def _last_good(self, question: Question, known: Known | None, error: TemporaryError) -> Judged:
+        """Raises the error if the last word wasn't a yes, is too old, or was about another sender."""
         now = self._clock.now()
         if known is None or not known.verdict.passed or now - known.good_at > self._patience.stale:
+            raise error
+        if known.verdict.per_sender and known.verdict.sender != question.sender:
             raise error
         verdict = replace(known.verdict, answers={})
         return Judged(verdict, Standing.PASSED, now + OLD_YES, unasked=error.safe)
 
     def _keep(self, question: Question, judged: Judged) -> Judged:
         key = question.domain, question.account
+        if judged.verdict.per_sender:
+            return judged
         self._kept.pop(key, None)
         while len(self._kept) >= MAX_VERDICTS:
             del self._kept[next(iter(self._kept))]
         self._kept[key] = judged
         return judged
 
+    def cancel(self) -> None:
+        """What is still asked when an invocation ends: the function is frozen then, and whoever asks after that must
+        not wait for a question whose time is over."""
+        for task in self._asked.values():
+            task.cancel()
+        self._asked.clear()
+
     def _forget(self, key: tuple[str, str, str]) -> Callable[["asyncio.Task[Judged]"], None]:
         def done(task: asyncio.Task[Judged]) -> None:
-            self._asked.pop(key, None)
+            if self._asked.get(key) is task:
+                del self._asked[key]
             if not task.cancelled():
                 task.exception()  # seen, even if everybody who asked is gone
 

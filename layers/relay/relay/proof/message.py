@@ -67,11 +67,12 @@ class MessageCheck:
             found += _of_author(author, verdicts[author], envelope, by_spf, signed.get(author))
         warnings = tuple(found[:MOST_WARNINGS])
         if self._check is DkimCheck.REQUIRE:
-            for result, why in ((dkim.Result.FAILED, "refusal"), (dkim.Result.UNKNOWN, "unknown")):
-                for author, each in signed.items():
-                    if each.result is result:
-                        text = f"a DKIM signature of {author} is required: {each.why}"
-                        return MessageProof(warnings, **{why: text})
+            missing = {author: each for author, each in signed.items() if each.result is not dkim.Result.PASSED}
+            for author, each in sorted(missing.items(), key=lambda item: item[1].result is dkim.Result.UNANSWERED):
+                text = f"a DKIM signature of {author} is required: {each.why}"
+                if each.result is dkim.Result.UNANSWERED:
+                    return MessageProof(warnings, unknown=text)
+                return MessageProof(warnings, refusal=text)
         return MessageProof(warnings)
 
     async def _signed(
@@ -84,7 +85,7 @@ class MessageCheck:
                 report = await dkim.verify(content, header, self._resolver, now=self._clock.now())
                 return report, {author: await self._alignment(report, author, authors[author]) for author in authors}
         except (TemporaryError, TimeoutError):
-            return report, dict.fromkeys(authors, Alignment(dkim.Result.UNKNOWN, "DNS does not answer"))
+            return report, dict.fromkeys(authors, Alignment(dkim.Result.UNANSWERED, "DNS does not answer"))
 
     async def _alignment(self, report: DkimReport, author: str, verdict: Verdict) -> Alignment:
         strict = verdict.policy.strict_dkim

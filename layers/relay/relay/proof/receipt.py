@@ -44,6 +44,10 @@ class Receipts(Protocol):
         is superseded by one that doesn't say the same is kept as a receipt."""
         ...
 
+    async def keep(self, account: str, verdict: Verdict, now: float) -> None:
+        """As a receipt only, beside the one in force: of one sender."""
+        ...
+
     async def receipt(self, domain: str, account: str, name: str) -> Verdict | None:
         """The verdict of that `Verdict.name`, in force now or once; None if it is gone."""
         ...
@@ -70,6 +74,7 @@ def decode_verdict(text: str) -> Verdict:
             decided=found["decided"],
             problems=tuple(Problem(Proof(proof), *texts) for proof, *texts in found["problems"]),
             warnings=tuple(found["warnings"]),
+            unanswered=tuple(found["unanswered"]),
             rules={Proof(proof): rule for proof, rule in found["rules"].items()},
             policy=Policy(**found["policy"]),
             answers=dict(map(decode_answer, found["answers"])),

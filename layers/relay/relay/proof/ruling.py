@@ -1,7 +1,7 @@
 """What the validate function answers when the gateway asks about a sender domain in the SMTP session.
 
-    asked       {"domain": "d.example", "account": "app@login.example", "sender": "news@d.example"}
-    answered    {"standing": "refused", "lines": ["d.example has no ...", ...], "seconds": 30.0}
+asked       {"domain": "d.example", "account": "app@login.example", "sender": "news@d.example"}
+answered    {"standing": "refused", "lines": ["d.example has no ...", ...], "seconds": 30.0}
 """
 
 from collections.abc import Awaitable, Callable, Mapping

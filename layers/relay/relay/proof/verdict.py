@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from relay.errors import TemporaryError
+from relay.errors import OutageError, TemporaryError
 from relay.ports import DnsStatus, Resolver
 from relay.proof import dmarc, spf, token
 from relay.proof.lookup import Answer, Lookup, Question, Replay, timeless
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from relay.proof.hint_text import Hint
 
 TOTAL_SECONDS: Final = 20.0  # one verdict, all lookups
+LONGEST_LINE: Final = 390  # of a reply; RFC 5321 §4.5.3.1.5 has 512 octets with the codes
 
 
 class Proof(StrEnum):
@@ -73,7 +74,8 @@ class Verdict:
     """decided: epoch seconds. user: as registered. sender: the address that SPF was asked about.
 
     problems: none if it passed. warnings: sentences. rules: for each proof, what decided it. answers: all of DNS that
-    it rests on. ttl: seconds for which the answers hold, the shortest of them. per_sender: another sender of the
+    it rests on. unanswered: of the proofs that DNS said nothing about, why; only where another one is a no, which
+    decides. ttl: seconds for which the answers hold, the shortest of them. per_sender: another sender of the
     domain may get another verdict (RFC 7208 §7: macros).
     """
 
@@ -86,6 +88,7 @@ class Verdict:
     rules: Mapping[Proof, str] = field(default_factory=dict)
     policy: Policy = Policy()
     answers: Mapping[Question, Answer] = field(default_factory=dict)
+    unanswered: tuple[str, ...] = ()
     ttl: int = 0
     per_sender: bool = False
     terms: Terms = Terms("", "")
@@ -144,7 +147,8 @@ async def judge(
     """Look the records up, all at once. domain: A-labels. user: as registered (lower case counts, too). sender: an
     address of the domain, if there is one in question. now: epoch seconds.
 
-    TemporaryError if DNS doesn't answer, which is neither a yes nor a no.
+    TemporaryError if DNS doesn't answer, which is neither a yes nor a no, unless what it did answer is a no.
+    OutageError if it is the relay's own records that fail.
     """
     sender = sender or f"postmaster@{domain}"  # RFC 7208 §4.3
     case = _Case(domain, user, sender, terms, Lookup(resolver))
@@ -154,11 +158,20 @@ async def judge(
     except TimeoutError:
         raise TemporaryError(f"DNS of {domain} takes longer than {TOTAL_SECONDS:.0f} s") from None
     findings: list[_Finding] = []
+    failures: list[TemporaryError] = []
     for each in found:
-        if isinstance(each, BaseException):
-            raise each
-        findings.append(each)
+        match each:
+            case OutageError():
+                raise each
+            case TemporaryError():
+                failures.append(each)
+            case BaseException():
+                raise each
+            case _:
+                findings.append(each)
     problems = tuple(each.problem for each in findings if each.problem)
+    if failures and not problems:
+        raise failures[0]
     return Verdict(
         domain,
         user,
@@ -169,6 +182,7 @@ async def judge(
         rules={each.proof: each.rule for each in findings if each.rule},
         policy=findings[-1].policy,
         answers=case.lookup.answers,
+        unanswered=tuple(each.safe for each in failures),
         ttl=case.lookup.ttl,
         per_sender=any(each.per_sender for each in findings),
         terms=terms,
@@ -203,7 +217,9 @@ async def replay(verdict: Verdict) -> Verdict:
         now=verdict.decided,
         sender=verdict.sender,
     )
-    return replace(again, answers=verdict.answers)  # in the order of then
+    as_many = len(again.unanswered) == len(verdict.unanswered)
+    unanswered = verdict.unanswered if as_many else again.unanswered  # why, only DNS knew
+    return replace(again, answers=verdict.answers, unanswered=unanswered)  # in the order of then
 
 
 async def _token(case: _Case) -> _Finding:
@@ -257,13 +273,24 @@ async def _spf_by_address(case: _Case) -> _Finding:
             case Result.NONE:
                 what = f"{domain} has no SPF record"
             case Result.PERMERROR:
+                await _ours(case, ip)
                 what = f"the SPF record of {domain} {result.why}"
             case other:  # fail, softfail, neutral: not what makes receivers trust a server
+                await _ours(case, ip)
                 what = f'the SPF record of {domain} gives "{other}" to the relay\'s address {ip}: it {result.why}'
                 record = DnsRecord(domain, "TXT", spf.with_include(result.record, terms.spf_domain.lower()))
         return case.no(Proof.SPF, what, record, per_sender=per_sender)
     addresses = ", ".join(terms.egress)
     return _Finding(Proof.SPF, f"the SPF record of {domain} passes {addresses}", per_sender=per_sender)
+
+
+async def _ours(case: _Case, ip: str) -> None:
+    """OutageError if the domain's record is as the relay asks, and only the relay's own is wrong."""
+    relay = case.terms.spf_domain.lower()
+    if (await spf.check_host(ip, relay, f"postmaster@{relay}", case.terms.helo, case.lookup)).result is Result.PASS:
+        return
+    if (await spf.reaches(case.domain, relay, case.lookup)).reach is Reach.REACHED:
+        raise OutageError("the relay's own SPF record is wrong", f"{relay} does not pass the egress address {ip}")
 
 
 async def _dmarc(case: _Case) -> _Finding:
@@ -291,11 +318,11 @@ async def _dmarc(case: _Case) -> _Finding:
 
 def explain(verdicts: Iterable[Verdict], longest: int = 1000) -> str:
     """All problems of the refused domains in one text for people, at most `longest` characters, printable ASCII."""
-    problems = [problem for verdict in verdicts for problem in verdict.problems]
+    problems = [(problem, verdict) for verdict in verdicts for problem in verdict.problems]
     text = "sender not authorised by DNS:"
-    for index, problem in enumerate(problems):
+    for index, (problem, verdict) in enumerate(problems):
         hint = f" ({problem.hint})" if problem.hint else ""
-        sentence = f" {problem.what}{hint}; publish: {shown(problem.publish, 400)}."
+        sentence = f" {problem.what}{hint}; {to_publish(problem, verdict)}."
         left = len(problems) - index
         if len(text) + len(sentence) > longest - len(" And 1000 more problems.") and index:
             return f"{text} And {left} more problem{'s' * (left > 1)}."
@@ -307,5 +334,17 @@ def lines(verdict: Verdict) -> tuple[str, ...]:
     """The same line by line, for a reply: each problem, what seems to have gone wrong, the record to publish."""
     found: list[str] = []
     for problem in verdict.problems:
-        found += [f"sender not authorised by DNS: {problem.what}", problem.hint, f"publish: {problem.publish}"]
-    return tuple(shown(line, 400) for line in found if line)
+        said = f"sender not authorised by DNS: {problem.what}"
+        found += [said, problem.hint, to_publish(problem, verdict)]
+    return tuple(shown(line, LONGEST_LINE) for line in found if line)
+
+
+def to_publish(problem: Problem, verdict: Verdict) -> str:
+    """The record to publish, whole; of one that is too long for a line, or has several strings, what to do: a part
+    of a record would be worse than none."""
+    whole = f"publish: {problem.publish}"
+    if len(whole) <= LONGEST_LINE and '" "' not in whole:
+        return shown(whole, LONGEST_LINE)
+    if problem.proof is Proof.SPF:
+        return f'put include:{verdict.terms.spf_domain} right behind "v=spf1"; mailrelay check prints the whole record'
+    return "mailrelay check prints the record to publish"
