@@ -8,13 +8,15 @@ from email.utils import format_datetime
 from typing import Final
 
 from relay.errors import PermanentError
-from relay.header import IDENTITY_FIELDS, Field, Header
+from relay.header import IDENTITY_FIELDS, MAX_FIELDS, MAX_HEADER, Field, Header, HeaderError
 
 MAX_DOMAINS: Final = 20  # sender domains of a message, as relay.validate has it
 MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
 # One address as most From fields have it, without quotes, comments or encoded words. It only spares relay.header what
 # nobody can read otherwise.
 _PLAIN_FROM: Final = re.compile(rb"[ \t]*(?:[A-Za-z0-9 _.'-]*<)?[A-Za-z0-9._+-]+@([A-Za-z0-9.-]+)(>?)[ \t]*")
+ADDED_FIELDS: Final = 3  # Received, Date, Message-ID
+ADDED_OCTETS: Final = 2048  # of them, at most: two host names of 255 octets are the longest part
 _BLIND: Final = (b"bcc", b"resent-bcc")
 _SIGNED_FIELDS: Final = re.compile(rb"(?:\A|;)[ \t\r\n]*h[ \t\r\n]*=([^;]*)")  # RFC 6376 §3.5
 
@@ -82,11 +84,16 @@ def _is_plainly_from(header: Header, domain: bytes) -> bool:
 def prepare(header: Header, trace: Trace) -> bytes:
     """The content that goes onto the queue.
 
-    Raises PermanentError where the message can't go out at all: a Bcc that is signed; LoopError (one of them) for
-    too many Received fields.
+    Raises PermanentError where the message can't go out at all: a Bcc that is signed, a header too large once ours is
+    on top; LoopError (one of them) for too many Received fields.
     """
     content = header.content
     names = [each.name for each in header.fields]
+    # What we add counts: validate reads the header again, and must not refuse what was accepted.
+    if len(names) + ADDED_FIELDS > MAX_FIELDS:
+        raise HeaderError(f"the header has more than {MAX_FIELDS} fields")
+    if header.end + ADDED_OCTETS > MAX_HEADER:
+        raise HeaderError(f"the header is longer than {MAX_HEADER} octets")
     if names.count(b"received") > MAX_RECEIVED:
         raise LoopError(f"more than {MAX_RECEIVED} Received fields; it seems to go round in a loop")
     signed = b"dkim-signature" in names

@@ -20,6 +20,7 @@ PATIENCE: Final = 2.0  # seconds
 LONGEST_YES: Final = 300.0  # seconds that a ruling is remembered at most
 LONGEST_NO: Final = 30.0  # so soon a record published meanwhile is seen
 SIZE: Final = 10_000  # rulings remembered
+LONGEST_NAMES: Final = 260  # characters of names in one line
 EACH: Final = 10  # questions of one account that may be under way
 ALL: Final = 40  # of all together: fewer than the client has connections, so none waits for one
 FAILURES: Final = 5  # in a row: then nothing is asked for PAUSE seconds
@@ -89,14 +90,19 @@ class Senders:
         ):
             found = {domain: ruling for domain, ruling in rulings.items() if ruling.standing is standing}
             if found:
-                why = (ruling.lines or (f"sender not authorised by DNS: {domain}",) for domain, ruling in found.items())
-                return reply(tuple(line for lines in why for line in lines), self._last(account, next(iter(found))))
+                why = [ruling.lines or (f"sender not authorised by DNS: {each}",) for each, ruling in found.items()]
+                lines = tuple(line for each in why for line in each)
+                first, *others = found
+                if others and len(lines) >= replies.MAX_LINES:
+                    lines = (*why[0][: replies.MAX_LINES - 2], _others(others))
+                return reply(lines, self._last(account, first))
         return None
 
     def _last(self, account: str, domain: str) -> str:
         if self._help_url:
             return f"read more: {self._help_url}"
-        return f"run: mailrelay check {shlex.quote(account)} --domain {domain}"
+        whole = f"run: mailrelay check {shlex.quote(account)} --domain {domain}"
+        return whole if len(whole) <= replies.MAX_TEXT else "run: mailrelay check, with your user name and the domain"
 
     async def _ruling(self, question: Question, until: float) -> Ruling:
         """until: by the loop's clock."""
@@ -163,3 +169,14 @@ class Senders:
             self._kept.move_to_end(key)
             if len(self._kept) > self._size:
                 self._kept.popitem(last=False)
+
+
+def _others(domains: list[str]) -> str:
+    """Those that a reply has no room to explain."""
+    named: list[str] = []
+    for domain in domains:
+        if sum(map(len, named)) + len(domain) > LONGEST_NAMES:
+            break
+        named.append(domain)
+    left = len(domains) - len(named)
+    return f"nor is the sender authorised for {', '.join(named) or 'others'}{f' and {left} more' if left else ''}"

@@ -4,9 +4,9 @@ from hypothesis import strategies as st
 
 from relay import validate
 from relay.errors import PermanentError
-from relay.header import HeaderError, read_header
+from relay.header import MAX_FIELDS, MAX_HEADER, HeaderError, read_header
 from smtp_gateway import message
-from smtp_gateway.message import MAX_RECEIVED, LoopError, Trace, other_domains
+from smtp_gateway.message import ADDED_FIELDS, ADDED_OCTETS, MAX_RECEIVED, LoopError, Trace, other_domains
 
 TRACE = Trace("0190-id", "gw.example", "app.example", "192.0.2.1", "TLSv1.3", False, 1_800_000_000.9)
 RECEIVED = (
@@ -60,6 +60,26 @@ def test_a_signed_bcc_is_refused() -> None:
     with pytest.raises(PermanentError) as caught:
         prepare(SIGNED + COVERED + b"Bcc: a\r\n\r\n", TRACE)
     assert "covers Bcc" in caught.value.safe
+
+
+TOO_LARGE = {
+    "as many fields as there may be": b"X: y\r\n" * MAX_FIELDS + b"\r\n",
+    "as many octets as there may be": b"X: " + b"y" * (MAX_HEADER - 100) + b"\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("content", TOO_LARGE.values(), ids=TOO_LARGE)
+def test_a_header_that_would_be_too_large_with_ours_is_refused_now(content: bytes) -> None:
+    read_header(content)
+    with pytest.raises(HeaderError):
+        prepare(content, TRACE)
+
+
+@pytest.mark.parametrize("fields", [MAX_FIELDS - ADDED_FIELDS, MAX_FIELDS - ADDED_FIELDS - 1])
+def test_what_is_accepted_is_read_again_by_validate(fields: int) -> None:
+    read_header(prepare(b"X: y\r\n" * fields + b"\r\n", TRACE))
+    longest = Trace("0190-id", "h" * 255, "e" * 255, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "TLSv1.3", True, 1.8e9)
+    read_header(prepare(b"X: " + b"y" * (MAX_HEADER - ADDED_OCTETS - 7) + b"\r\n\r\n", longest))
 
 
 def test_a_loop_is_refused() -> None:

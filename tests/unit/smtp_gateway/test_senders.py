@@ -379,6 +379,23 @@ def test_all_refused_domains_are_told() -> None:
     ]
 
 
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (19, " and 12 more")])
+def test_domains_that_there_is_no_room_for_are_named_or_counted(count: int, more: str) -> None:
+    no = Ruling(Standing.REFUSED, ("no token", "publish: it", "no SPF", "publish: it", "no DMARC", "publish: it"), 30.0)
+    names = [f"{'x' * 30}{number:02}.example" for number in range(count)]
+    told = refusal(*((name, no) for name in names))
+    named = names[1:7] if more else names[1:]
+    assert told[-2] == f"550-5.7.1 nor is the sender authorised for {', '.join(named)}{more}"
+    assert told[:6] == [f"550-5.7.1 {line}" for line in no.lines]
+    assert len(told) == 8
+
+
+def test_a_command_too_long_for_a_line_is_not_cut() -> None:
+    domain = ".".join(["d" * 60] * 4)
+    last = refusal((domain, NO), account=f"{'a' * 60}@{domain}")[-1]
+    assert last == "550 5.7.1 run: mailrelay check, with your user name and the domain"
+
+
 @pytest.mark.parametrize("standing", [Standing.REFUSED, Standing.HELD])
 def test_a_reply_is_bounded_printable_and_never_without_a_reason(standing: Standing) -> None:
     lines = tuple(f"{number}ü\r\n250 OK{'x' * 1000}" for number in range(100))
