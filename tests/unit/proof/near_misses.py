@@ -236,6 +236,7 @@ def odd(value: Value, what: str) -> Miss:
 
 
 HOSTS = f"is about hosts of that name, not about the relay's servers, which {RELAY} lists"
+LEFT_OUT = "cannot be read and is left out of what to publish: correct it, then put it back"
 MERGE = f"{D} has 2 SPF records, which counts as none (RFC 7208): merge them into one"
 SPFS = {
     "two records": Miss(
@@ -364,27 +365,59 @@ SPFS = {
             (RELAY, "v=spf1 a:a.example a:b.example -all"),
         ),
         (
-            f"the SPF record of {D} takes 15 DNS lookups, 10 are allowed: include:one.example 5, include:three.example"
-            f" 3, include:{RELAY} 3, include:two.example 2, a 1, mx 1; take out what is not used any more",
+            f"the SPF record of {D} takes 15 DNS lookups, 10 are allowed, the record to publish takes 15, too:"
+            f" include:one.example 5, include:three.example 3, include:{RELAY} 3, include:two.example 2, a 1, mx 1;"
+            " take out what is not used any more",
         ),
         f"v=spf1 include:{RELAY} a mx include:one.example include:two.example include:three.example -all",
         more="".join(
             f"{name}. A 192.0.2.1\n{name}. MX 10 {D}.\n" for name in (D, "one.example", "three.example", "x.example")
         ),
     ),
+    "30 lookups": Miss(
+        Proof.SPF,
+        (
+            (D, f"v=spf1 {' '.join(f'a:{number}.web.example' for number in range(29))} include:{RELAY} -all"),
+            (RELAY, "v=spf1 ip4:192.0.2.0/24 -all"),
+        ),
+        (
+            f"the SPF record of {D} takes 30 DNS lookups, 10 are allowed, the record to publish takes 30, too:"
+            f" {', '.join(f'a:{number}.web.example 1' for number in range(11))} and 19 more; take out what is not used"
+            " any more",
+        ),
+        f"v=spf1 include:{RELAY} {' '.join(f'a:{number}.web.example' for number in range(29))} -all",
+        more="".join(f"{number}.web.example. A 192.0.2.1\n" for number in range(29)),
+    ),
+    "10 lookups without the relay": Miss(
+        Proof.SPF,
+        (
+            (D, f"v=spf1 {' '.join(f'a:{number}.web.example' for number in range(10))} -all"),
+            (RELAY, "v=spf1 a:a.example -all"),
+        ),
+        (
+            f"the SPF record to publish for {D} takes 12 DNS lookups, 10 are allowed: include:{RELAY} 2,"
+            f" {', '.join(f'a:{number}.web.example 1' for number in range(10))}; take out what is not used any more",
+        ),
+        f"v=spf1 include:{RELAY} {' '.join(f'a:{number}.web.example' for number in range(10))} -all",
+        more="".join(f"{number}.web.example. A 198.51.100.1\n" for number in range(10)),
+    ),
     "3 void lookups": Miss(
         Proof.SPF,
-        ((D, f"v=spf1 a mx include:one.example include:{RELAY} -all"), ("one.example", "v=spf1 a -all")),
         (
-            f"3 lookups of the SPF record of {D} find nothing, 2 may: a, mx, a of one.example; take out what is not"
-            " used any more",
+            (D, f"v=spf1 a mx include:one.example include:{RELAY} -all"),
+            ("one.example", "v=spf1 a -all"),
+            (RELAY, "v=spf1 ip4:192.0.2.0/24 -all"),
+        ),
+        (
+            f"3 DNS lookups of the SPF record of {D} find no record, 2 such lookups are allowed: a, mx, a of"
+            " one.example; take out what is not used any more",
         ),
         f"v=spf1 include:{RELAY} a mx include:one.example -all",
     ),
     "a term with a syntax error": Miss(
         Proof.SPF,
-        ((D, f"v=spf1 mx ip4:999.1.1.1 include:{RELAY} -all"),),
-        (),
+        ((D, f"v=spf1 mx ip4:203.0.113.0.1 include:{RELAY} -all"),),
+        (f'in the SPF record of {D} "ip4:203.0.113.0.1" {LEFT_OUT}',),
         f"v=spf1 include:{RELAY} mx -all",
     ),
 }
@@ -418,10 +451,29 @@ DMARCS = {
     "typographic quotes": dmarc(f"“{DMARC}”", "has typographic quotes (U+201C) in it: publish it again without"),
     "straight quotes": dmarc(f'"{DMARC}"', "has quotation marks in it: publish it again without"),
     "escaped semicolons": dmarc("v=DMARC1\\; p=none", "has a backslash in it: publish it again without"),
+    "the version last": dmarc(
+        "p=reject; v=DMARC1", 'has "v=DMARC1" behind another tag: put it first', "v=DMARC1; p=reject"
+    ),
+    "the version last, no semicolon": dmarc(
+        "p=quarantine v=DMARC1", 'has "v=DMARC1" behind another tag: put it first', "v=DMARC1; p=quarantine"
+    ),
     "two records": Miss(
         Proof.DMARC,
-        ((BELOW, "v=DMARC1; p=none"), (BELOW, "v=DMARC1; p=reject")),
+        ((BELOW, "v=DMARC1; p=none; rua=mailto:a@corp.example"), (BELOW, "v=DMARC1;p=reject")),
         (f"{BELOW} has 2 DMARC records, which counts as none (RFC 9989): leave one there",),
+        "v=DMARC1;p=reject",
+    ),
+    "two records of one policy": Miss(
+        Proof.DMARC,
+        ((BELOW, "v=DMARC1; p=none"), (BELOW, "v=DMARC1; p=none; rua=mailto:a@corp.example")),
+        (f"{BELOW} has 2 DMARC records, which counts as none (RFC 9989): leave one there",),
+        "v=DMARC1; p=none; rua=mailto:a@corp.example",
+    ),
+    "two records at the domain itself": Miss(
+        Proof.DMARC,
+        ((D, "v=DMARC1; p=quarantine"), (D, "v=DMARC1; p=none")),
+        (f"{D} has 2 DMARC records, which counts as none (RFC 9989): leave one, and move it to {BELOW}",),
+        "v=DMARC1; p=quarantine",
     ),
     "at the domain itself, misspelt": Miss(
         Proof.DMARC,
@@ -457,6 +509,7 @@ def console(adds: str, enter: str) -> str:
     return f"{CONSOLE} {adds} by itself, so enter {enter} as the name"
 
 
+TWICE = console(D, '"@" or nothing')
 WWW = f"a record at www.{D} is for mail from ...@www.{D}"
 PARENT = "what corp.example has is not inherited"
 NOWHERE_ELSE = "receivers look nowhere else"
@@ -467,6 +520,15 @@ ELSEWHERE = {
     "token at the token's name": elsewhere(
         Proof.TOKEN, f"{NAME}.{D}", f"{NAME} is the start of the value, not of the name"
     ),
+    "the hash alone at the token's name": Miss(
+        Proof.TOKEN,
+        ((f"{NAME}.{D}", HASH.upper()),),
+        (
+            f"there is an ownership token at {NAME}.{D}, it belongs at {D}: {NAME} is the start of the value, not"
+            " of the name",
+        ),
+        elsewhere=True,
+    ),
     "token at the parent": elsewhere(Proof.TOKEN, "corp.example", PARENT),
     "token at the domain twice over": elsewhere(Proof.TOKEN, f"{D}.{D}", console(D, '"@" or nothing')),
     "token with the zone twice over": elsewhere(Proof.TOKEN, f"{D}.corp.example", console("corp.example", '"mail"')),
@@ -474,6 +536,16 @@ ELSEWHERE = {
     "SPF at _dmarc": elsewhere(Proof.SPF, BELOW, "only the DMARC record stands at _dmarc"),
     "SPF at _spf": elsewhere(Proof.SPF, f"_spf.{D}", "nothing stands before the domain"),
     "SPF at the parent": elsewhere(Proof.SPF, "corp.example", PARENT),
+    "SPF at the domain twice over, with a syntax error": Miss(
+        Proof.SPF,
+        ((f"{D}.{D}", "v=spf1 mx ip4:999.1.1.1 -all"),),
+        (
+            f"there is an SPF record at {D}.{D}, it belongs at {D}: {TWICE}",
+            f'in the SPF record of {D} "ip4:999.1.1.1" {LEFT_OUT}',
+        ),
+        f"v=spf1 include:{RELAY} mx -all",
+        elsewhere=True,
+    ),
     "SPF at the domain twice over": elsewhere(Proof.SPF, f"{D}.{D}", console(D, '"@" or nothing')),
     "DMARC at www": elsewhere(Proof.DMARC, f"www.{D}", NOWHERE_ELSE),
     "DMARC without the underscore": elsewhere(Proof.DMARC, f"dmarc.{D}", "the name starts with an underscore"),

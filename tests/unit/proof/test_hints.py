@@ -11,13 +11,28 @@ from hypothesis import strategies as st
 
 from relay.ports import DnsStatus, TxtAnswer
 from relay.proof.dmarc import parse_record as parse_dmarc
-from relay.proof.hint_text import LONGEST, near
+from relay.proof.hint_text import LONGEST, fitting, near
 from relay.proof.hints import Hint, Hints, misplaced, near_misses, places
 from relay.proof.lookup import KINDS, Answer, Question
 from relay.proof.spf_cost import costs, unasked
 from relay.proof.spf_record import Mechanism, parse_record
 from relay.proof.token import matches
-from tests.unit.proof.near_misses import BELOW, DMARC, MISSES, NAME, OTHER, RELAY, SPF, TOKEN, USER, D, Miss, line, page
+from tests.unit.proof.near_misses import (
+    BELOW,
+    DMARC,
+    LEFT_OUT,
+    MISSES,
+    NAME,
+    OTHER,
+    RELAY,
+    SPF,
+    TOKEN,
+    USER,
+    D,
+    Miss,
+    line,
+    page,
+)
 
 Answers = dict[Question, Answer]
 
@@ -45,7 +60,7 @@ def test_a_near_miss_has_its_sentence(miss: Miss) -> None:
         if not miss.more:  # what a verdict finds that asks all of it
             known[Question(name, kind)] = KINDS[kind](DnsStatus.NO_NAME)
     found = getattr(hints(known, elsewhere=miss.elsewhere), miss.proof)
-    assert found == Hint(miss.says, miss.publish)
+    assert (found.says, found.publish) == (miss.says, miss.publish)
 
 
 @pytest.mark.parametrize("miss", MISSES.values(), ids=MISSES.keys())
@@ -120,8 +135,38 @@ def test_several_hints_come_in_the_order_of_the_record() -> None:
 
 
 def test_a_record_of_which_nothing_is_valid() -> None:
-    assert hints(answers((D, "v=spf1 ip4:999.1.1.1 bogus:x"))).spf == Hint((), f"v=spf1 include:{RELAY}")
+    found = hints(answers((D, "v=spf1 ip4:999.1.1.1 bogus:x"))).spf
+    said = tuple(f'in the SPF record of {D} "{each}" {LEFT_OUT}' for each in ("ip4:999.1.1.1", "bogus:x"))
+    assert (found.says, found.publish) == (said, f"v=spf1 include:{RELAY}")
     assert hints(answers((D, "v=spf1 exp=a.example exp=b.example"))).spf.publish == ""
+
+
+@pytest.mark.parametrize(
+    ("room", "shown"),
+    [
+        (100, "aaaa, bbbb, cccc"),
+        (16, "aaaa, bbbb, cccc"),
+        (15, "aaaa and 2 more"),
+        (11, "3 terms"),
+    ],
+)
+def test_a_list_as_long_as_fits(room: int, shown: str) -> None:
+    assert fitting(["aaaa", "bbbb", "cccc"], room) == shown
+
+
+def test_long_terms_are_counted() -> None:
+    terms = " ".join(f"a:{number}.{'x' * 60}.example" for number in range(20))
+    (said,) = hints(answers((D, f"v=spf1 {terms} include:{RELAY} -all"))).spf.says
+    assert said.endswith(" more; take out what is not used any more")
+    assert "takes at least 21 DNS lookups" in said
+
+
+def test_what_hints_are_about() -> None:
+    records = [f"“{TOKEN}”", "else", f" {SPF}", "v=DMARC1 p=none"]
+    found = hints(answers(*((D, each) for each in records)))
+    assert [[each.decode() for each in hint.about] for hint in found.proofs] == [
+        [each] for each in records[:1] + records[2:]
+    ]
 
 
 # --- what a record costs -------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """Near misses of DMARC: a record that was meant to be a policy, and the policy as it was probably meant."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from relay.errors import PermanentError
@@ -12,10 +12,13 @@ _FIRST: Final = re.compile(r"(?:v?\s*[=:]?\s*)([a-z]{3,7})", re.IGNORECASE)
 _VERSION: Final = re.compile(r"v\s*=\s*DMARC1(?![0-9])", re.IGNORECASE)
 _CAPITALS: Final = re.compile(r"[vV]\s*=\s*DMARC1")
 _NAMES: Final = "policy|p|sp|np|rua|ruf|adkim|aspf|fo|t|psd"
+_OTHERS: Final = "pct|rf|ri|v"
 _TAG: Final = re.compile(
-    rf"(?:^|(?<=[\s;,:1]))({_NAMES})\s*[=:]\s*(.*?)(?=[;,\s]+(?:{_NAMES}|pct|rf|ri)\s*[=:]|[\s;,.]*\Z|;)", re.IGNORECASE
+    rf"(?:^|(?<=[\s;,:1]))({_NAMES})\s*[=:]\s*(.*?)(?=[;,\s]+(?:{_NAMES}|{_OTHERS})\s*[=:]|[\s;,.]*\Z|;)",
+    re.IGNORECASE,
 )
 _POLICY: Final = re.compile(r"\b(?:p|policy)\s*[=:]", re.IGNORECASE)
+_BEHIND: Final = re.compile(r"(?<=[\s;,])v\s*=\s*DMARC1(?![0-9])", re.IGNORECASE)
 _GROWN: Final = re.compile(r"[\s,.:]+[a-z]+\s*=", re.IGNORECASE)
 
 
@@ -24,17 +27,34 @@ def dmarc_hints(domain: str, records: Sequence[bytes], here: Sequence[bytes]) ->
     place = f"_dmarc.{domain}"
     says: list[str] = []
     publish = ""
-    policies = sum(map(is_dmarc, records))
-    if policies > 1:
-        says.append(f"{place} has {policies} DMARC records, which counts as none (RFC 9989): leave one there")
+    about: list[bytes] = []
+    for name, texts in ((place, records), (domain, here)):
+        policies = [each for each in texts if is_dmarc(each)]
+        if len(policies) > 1:
+            leave = "leave one there" if name == place else f"leave one, and move it to {place}"
+            says.append(f"{name} has {len(policies)} DMARC records, which counts as none (RFC 9989): {leave}")
+            publish = publish or _strictest(policies)
     for name, texts in ((place, records), (domain, here)):
         for record in texts:
             said = [f"the DMARC record at {name} {each}" for each in _of_record(record)]
             if said and name == domain:
                 said.append(f"a DMARC record belongs at {place}, not at {domain}: move it")
             says += said
+            about += [record] * bool(said)
             publish = publish or (_meant(cleaned(record).text) if said else "")
-    return Hint(tuple(map(sentence, dict.fromkeys(says))), publish)
+    return Hint(tuple(map(sentence, dict.fromkeys(says))), publish, tuple(about))
+
+
+def _strictest(records: Iterable[bytes]) -> str:
+    """The one whose policy asks for most, as it stands; of equals the one that says more. "" if none is valid."""
+    found: list[tuple[int, int, str]] = []
+    for record in records:
+        try:
+            strictness = list(Disposition).index(parse_record(record).p)
+            found.append((strictness, record.count(b"="), record.decode("ascii").strip()))
+        except (PermanentError, UnicodeDecodeError):
+            continue
+    return max(found)[2] if found else ""
 
 
 def _of_record(record: bytes) -> Iterator[str]:
@@ -49,6 +69,8 @@ def _of_record(record: bytes) -> Iterator[str]:
             yield f"has {listed(faults)} in it: publish it again without"
     if is_dmarc(text.encode()):
         yield from _tags(text)
+    elif _BEHIND.search(text) and not _VERSION.match(text):
+        yield 'has "v=DMARC1" behind another tag: put it first'
     elif not _VERSION.match(text):
         yield f'starts with {quoted(text, 20)}: it has to start with "v=DMARC1;"'
     elif not _CAPITALS.match(text):
@@ -58,6 +80,8 @@ def _of_record(record: bytes) -> Iterator[str]:
 
 
 def _is_meant(text: str) -> bool:
+    if _BEHIND.search(text) and _POLICY.search(text):
+        return True
     first = _FIRST.match(text)
     if not first:
         return False

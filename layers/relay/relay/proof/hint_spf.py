@@ -1,13 +1,25 @@
 """Near misses of SPF: what keeps a record from letting the relay send, and the record as it was probably meant."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from relay.errors import PermanentError
-from relay.proof.hint_text import LONGEST_RECORD, Hint, cleaned, listed, near, quoted, sentence, text_of
+from relay.ports import DnsStatus, TxtAnswer
+from relay.proof.hint_text import (
+    LONGEST,
+    LONGEST_RECORD,
+    Hint,
+    cleaned,
+    fitting,
+    listed,
+    near,
+    quoted,
+    sentence,
+    text_of,
+)
 from relay.proof.lookup import Answer, Question
-from relay.proof.spf_cost import MOST_LOOKUPS, MOST_VOIDS, costs, nowhere, voids
+from relay.proof.spf_cost import MOST_LOOKUPS, MOST_VOIDS, Costs, costs, nowhere, voids
 from relay.proof.spf_record import Mechanism, parse_record
 
 _EXACT: Final = re.compile(rb"v=spf1(?: |\Z)", re.IGNORECASE)
@@ -26,12 +38,14 @@ _OF_HOSTS: Final = ("a", "mx", "ptr", "exists", "ip4", "ip6")
 _WITH_VALUE: Final = (Mechanism.INCLUDE, Mechanism.IP4, Mechanism.IP6, Mechanism.EXISTS)
 _MODIFIERS: Final = ("redirect", "exp")
 _OTHER_NAMES: Final = {"ipv4": "ip4", "ipv6": "ip6"}  # of mechanisms
+_LESS: Final = "take out what is not used any more"
 _SOFTEST: Final = ("?all", "~all", "-all")
 
 
 class _Candidate(NamedTuple):
     """A TXT record that is one of SPF, or was meant to be. terms: all after the version. says: why it isn't one."""
 
+    record: bytes
     is_spf: bool
     terms: str
     says: tuple[str, ...]
@@ -59,17 +73,26 @@ def spf_hints(domain: str, spf_domain: str, answers: Mapping[Question, Answer]) 
         says += [f"in {its} {what}" for what in said]
         says += [f"in {its} {what}" for what in _order(mended, relay)]
     publish = _assembled(terms, relay)
+    says += [f"in {its} {what}" for what in _left_out(terms)]
     if (number := sum(each.is_spf for each in found)) > 1:
         says.insert(0, f"{domain} has {number} SPF records, which counts as none (RFC 7208): merge them into one")
     elif number:
         says += _by_answers(domain, relay, answers, terms)
-    return Hint(tuple(map(sentence, dict.fromkeys(says))), publish)
+    says += _by_cost(domain, answers, publish)
+    return Hint(tuple(map(sentence, dict.fromkeys(says))), publish, tuple(each.record for each in found))
 
 
-def with_relay(record: bytes, spf_domain: str) -> str:
-    """An SPF record with the relay in it, first; "" if that makes none."""
+def with_relay(record: bytes, domain: str, spf_domain: str) -> Hint:
+    """An SPF record, for `domain`, with the relay in it, first; "" if that makes none. Says what is not in it."""
     relay = spf_domain.lower()
-    return _assembled(_mended(cleaned(record).text[len("v=spf1") :], relay)[0], relay)
+    terms, _ = _mended(cleaned(record).text[len("v=spf1") :], relay)
+    says = (f"in the SPF record of {domain} {what}" for what in _left_out(terms))
+    return Hint(tuple(map(sentence, says)), _assembled(terms, relay))
+
+
+def supposing(domain: str, publish: str, answers: Mapping[Question, Answer]) -> Mapping[Question, Answer]:
+    """The answers as they would be with that SPF record at `domain`."""
+    return {**answers, Question(domain, "TXT"): TxtAnswer(DnsStatus.OK, (publish.encode(),))}
 
 
 def is_spf(record: bytes) -> bool:
@@ -93,7 +116,7 @@ def _candidate(record: bytes, domain: str, relay: str) -> _Candidate | None:
         faults = (*faults, "a leading space")
     if is_spf(text.encode()):
         says = (f"the SPF record of {domain} has {listed(faults)} in it: publish it again without",) if faults else ()
-        return _Candidate(is_spf(record), text[len("v=spf1") :], says)
+        return _Candidate(record, is_spf(record), text[len("v=spf1") :], says)
     version = _VERSION.match(text)
     is_meant = version and (version[1].lower() == "spf" or near(version[1], "spf"))
     if version and is_meant and _ANY_TERM.search(text[version.end() :]):
@@ -102,7 +125,7 @@ def _candidate(record: bytes, domain: str, relay: str) -> _Candidate | None:
         rest, why = text, 'put "v=spf1" and a space before it'
     else:
         return None
-    return _Candidate(False, rest, (f"the TXT record {quoted(text, 40)} of {domain} is no SPF record: {why}",))
+    return _Candidate(record, False, rest, (f"the TXT record {quoted(text, 40)} of {domain} is no SPF record: {why}",))
 
 
 def _mended(text: str, relay: str) -> tuple[list[str], list[str]]:
@@ -219,6 +242,13 @@ def _assembled(terms: Iterable[str], relay: str) -> str:
     return text if _is_valid(text.partition(" ")[2]) else ""
 
 
+def _left_out(terms: Iterable[str]) -> Iterator[str]:
+    """Of the terms those that _assembled drops; a redirect that is no term leaves no record at all."""
+    for each in dict.fromkeys(terms):
+        if not each.lower().startswith("redirect=") and not _is_valid(each):
+            yield f"{quoted(each)} cannot be read and is left out of what to publish: correct it, then put it back"
+
+
 def _is_valid(terms: str) -> bool:
     try:
         parse_record(f"v=spf1 {terms}".encode())
@@ -235,18 +265,32 @@ def _by_answers(domain: str, relay: str, answers: Mapping[Question, Answer], ter
         if each in terms and each.lower() != f"include:{relay}"
     ]
     if len(empty := voids(domain, answers)) > MOST_VOIDS:
-        says.append(
-            f"{len(empty)} lookups of the SPF record of {domain} find nothing, {MOST_VOIDS} may:"
-            f" {', '.join(empty[:8])}; take out what is not used any more"
-        )
-    found = costs(domain, answers)
-    total = sum(found.terms.values())
-    if total > MOST_LOOKUPS:
-        dearest = sorted(found.terms.items(), key=lambda each: -each[1])
-        shares = ", ".join(f"{term} {number}" for term, number in dearest[:8])
-        more = "" if found.complete else "at least "
-        says.append(
-            f"the SPF record of {domain} takes {more}{total} DNS lookups, {MOST_LOOKUPS} are allowed: {shares};"
-            " take out what is not used any more"
-        )
+        what = f"{len(empty)} DNS lookups of the SPF record of {domain} find no record"
+        before = f"{what}, {MOST_VOIDS} such lookups are allowed: "
+        says.append(_with_list(before, empty, f"; {_LESS}"))
     return says
+
+
+def _by_cost(domain: str, answers: Mapping[Question, Answer], publish: str) -> Iterator[str]:
+    """What it costs too much, and what the record to publish would (RFC 7208 §4.6.4)."""
+    now, then = costs(domain, answers), costs(domain, supposing(domain, publish, answers))
+    number, still = sum(now.terms.values()), sum(then.terms.values())
+    if number > MOST_LOOKUPS:
+        which, found, total = f"the SPF record of {domain} takes", now, number
+        too = "" if still <= MOST_LOOKUPS else f", the record to publish takes {_counted(then, still)}, too"
+    elif still > MOST_LOOKUPS:
+        which, found, total, too = f"the SPF record to publish for {domain} takes", then, still, ""
+    else:
+        return
+    dearest = sorted(found.terms.items(), key=lambda each: -each[1])
+    before = f"{which} {_counted(found, total)} DNS lookups, {MOST_LOOKUPS} are allowed{too}: "
+    yield _with_list(before, [f"{term} {number}" for term, number in dearest], f"; {_LESS}")
+
+
+def _counted(found: Costs, total: int) -> str:
+    return str(total) if found.complete else f"at least {total}"
+
+
+def _with_list(before: str, words: Sequence[str], behind: str) -> str:
+    """A sentence with as much of the list as fits."""
+    return f"{before}{fitting(words, LONGEST - len(before) - len(behind))}{behind}"

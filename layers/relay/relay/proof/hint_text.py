@@ -1,5 +1,6 @@
 """What hints have in common: a record's text as a person may have mangled it, and words that are nearly right."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -12,10 +13,12 @@ LONGEST: Final = 380  # characters of a sentence: a line of an SMTP reply has at
 @dataclass(frozen=True, slots=True)
 class Hint:
     """says: sentences without a full stop, printable ASCII, at most LONGEST characters each: what is wrong, which
-    value, what to do. publish: the record's text as it was probably meant, "" if nobody can tell."""
+    value, what to do. publish: the record's text as it was probably meant, "" if nobody can tell. about: the records,
+    right or wrong, that it was made from."""
 
     says: tuple[str, ...] = ()
     publish: str = ""
+    about: tuple[bytes, ...] = ()
 
 
 class Cleaned(NamedTuple):
@@ -107,6 +110,18 @@ def sentence(text: str) -> str:
 def quoted(text: str, longest: int = 60) -> str:
     """A value from DNS inside a sentence."""
     return f'"{shown(text, longest)}"'
+
+
+def fitting(words: Sequence[str], room: int) -> str:
+    """As many as fit into `room` characters, separated by commas, and the number of those that don't."""
+    whole = ", ".join(words)
+    if len(whole) <= room:
+        return whole
+    for taken in range(min(len(words) - 1, max(room, 0)), 0, -1):
+        text = f"{', '.join(words[:taken])} and {len(words) - taken} more"
+        if len(text) <= room:
+            return text
+    return f"{len(words)} terms"
 
 
 def listed(words: tuple[str, ...]) -> str:

@@ -65,7 +65,8 @@ def token_hints(records: Iterable[bytes], *, domain: str, user: str, token_name:
     if any(matches(each, user, token_name) for each in texts):
         return Hint()
     wanted = _Wanted(domain, user, token_name)
-    found = [_read(each, wanted) for each in texts if len(each) <= LONGEST_RECORD]
+    short = [each for each in texts if len(each) <= LONGEST_RECORD]
+    found = [_read(each, wanted) for each in short]
     strangers = [each.stranger for each in found if each.stranger]
     origins = _origins(wanted) if strangers else {}
     says = [said for each in found for said in each.says]
@@ -76,7 +77,13 @@ def token_hints(records: Iterable[bytes], *, domain: str, user: str, token_name:
         if others == 1:
             what = f"{wanted.its} is the hash of another user name: leave it, and"
         says.append(f"{what} publish one for {user}, too")
-    return Hint(tuple(map(sentence, dict.fromkeys(says))))
+    about = (record for record, read in zip(short, found, strict=True) if read.says or read.stranger)
+    return Hint(tuple(map(sentence, dict.fromkeys(says))), about=tuple(about))
+
+
+def is_bare_hash(record: bytes) -> bool:
+    """Whether it is nothing but 64 hex digits."""
+    return len(record) <= LONGEST_RECORD and _HEX64.fullmatch(cleaned(record).text.lower()) is not None
 
 
 class _Read(NamedTuple):

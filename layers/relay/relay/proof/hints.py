@@ -13,7 +13,7 @@ from relay.proof.dmarc import is_dmarc, parse_record
 from relay.proof.hint_dmarc import dmarc_hints
 from relay.proof.hint_spf import is_spf, spf_caution, spf_hints, with_relay
 from relay.proof.hint_text import Hint, sentence
-from relay.proof.hint_token import token_hints
+from relay.proof.hint_token import is_bare_hash, token_hints
 from relay.proof.lookup import Answer, Question
 from relay.proof.token import is_token, matches
 
@@ -91,6 +91,8 @@ def misplaced(domain: str, user: str, *, token_name: str, spf_domain: str, answe
     has_spf, relay = any(map(is_spf, _texts(domain, answers))), spf_domain.lower().encode()
 
     def token(record: bytes, place: Place) -> bool:
+        if place.name == f"{token_name.lower()}.{domain}" and is_bare_hash(record):
+            return True
         return matches(record, user, token_name) or (place.doubled and is_token(record, token_name))
 
     def spf(record: bytes, place: Place) -> bool:
@@ -104,15 +106,15 @@ def misplaced(domain: str, user: str, *, token_name: str, spf_domain: str, answe
         return {each: record for each, record in records if is_kind(record, each)}
 
     spfs, policies = of(spf), of(dmarc)
-    moved = (with_relay(record, spf_domain) for place, record in spfs.items() if place.doubled)
+    moved = (with_relay(record, domain, spf_domain) for place, record in spfs.items() if place.doubled)
     return Hints(
-        token=_at("an ownership token", domain, of(token)),
-        spf=_at("an SPF record", domain, spfs, next(moved, "")),
+        token=_at("an ownership token", domain, of(token), Hint()),
+        spf=_at("an SPF record", domain, spfs, next(moved, Hint())),
         dmarc=_at(
             "a DMARC record",
             under,
             [_for_dmarc(each, domain) for each in policies],
-            next(filter(None, map(_policy, policies.values())), ""),
+            Hint((), next(filter(None, map(_policy, policies.values())), "")),
         ),
     )
 
@@ -131,10 +133,10 @@ def _policy(record: bytes) -> str:
         return ""
 
 
-def _at(kind: str, belongs: str, found: Iterable[Place], publish: str = "") -> Hint:
-    """publish: the record as it should be moved to where it belongs."""
+def _at(kind: str, belongs: str, found: Iterable[Place], moved: Hint) -> Hint:
+    """moved: what to publish where it belongs, and what there is to say about that."""
     says = (f"there is {kind} at {each.name}, it belongs at {belongs}: {each.why}" for each in found)
-    return Hint(tuple(map(sentence, says)), publish)
+    return Hint((*map(sentence, says), *moved.says), moved.publish)
 
 
 def _parents(domain: str) -> tuple[str, ...]:
