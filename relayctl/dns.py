@@ -86,10 +86,22 @@ def registrable(text: str) -> str:
 
 
 def domain_name(text: str) -> str:
+    """A-labels, also of a name with the dot at its end that DNS writes; UsageError if it is no domain."""
     try:
-        return parse_domain(text)
+        return parse_domain(text.removesuffix("."))
     except AddressError as error:
-        raise UsageError(f"--domain {text!r}: {error.safe}") from None
+        alone = _domain_in(text)
+        why = f"give the domain alone, such as {alone}" if alone else error.safe
+        raise UsageError(f"--domain {text!r}: {why}") from None
+
+
+def _domain_in(text: str) -> str:
+    """Of a URL or an address; "" if it has none."""
+    bare = text.rpartition("://")[2].partition("/")[0].rpartition("@")[2].partition(":")[0]
+    try:
+        return parse_domain(bare.removesuffix("."))
+    except AddressError:
+        return ""
 
 
 async def _who(user: str, arguments: argparse.Namespace, context: Context) -> tuple[str, Service]:
