@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from relay.address import AddressError, parse_address
 from relay.dns import DnspythonResolver
@@ -30,15 +30,21 @@ Asks the DNS server of the local system where the options name one, or one is
 running here; else this machine's. By the rules of the relay that the options
 name (its addresses, whether DMARC is a must); without one, of template.yaml.
 Exit code 0 only if mail would be accepted; 1 if not, also when DNS does not
-answer (mail is then put off, not refused).
+answer (mail is then put off, not refused), unless the relay has a good verdict
+that serves meanwhile. A relay remembers a no for some seconds, and so does its
+gateway, for 30 s at most: mail may be refused for so long after all is right.
 
 --watch asks again every {SHORTEST_PAUSE:.0f} to {LONGEST_PAUSE:.0f} s until it passes, and prints what changes.
 
---json prints an object: user, domain, accepted, account (true, false, null:
-not known here), error (null, or why DNS could not tell), warnings (a list),
-records: a list of proof (token, spf, dmarc), ok, name, type, found (a list),
-wanted (the usual text, or yours mended), problem (null if ok), hints (a list:
-what it may come from), publish (null if ok, else an object: name, type, value);
+--json prints an object: user, domain, accepted, accepted_from (if all is right
+now, when the relay's last no is over, else null), accepted_until (while DNS
+does not answer: how long the last good verdict serves, else null), account
+(true, false, null: not known here), error (null, or why DNS could not tell),
+warnings (a list), records: a list of proof (token, spf, dmarc), ok, name, type,
+found (a list), wanted (the usual text, or yours mended), problem (null if there
+is none), unknown (null, or why DNS could not tell), hints (a list: what it may
+come from), publish (null if there is no problem, else an object: name, type,
+value);
 relay: what the relay itself decided last (null: nothing), a receipt without its
 answers, and standing (passed, held, refused), confirmed, until (served without
 asking DNS), failing_since, held_until (null if they don't apply). With --watch
@@ -78,14 +84,21 @@ async def _run(arguments: argparse.Namespace, context: Context) -> Report:
         resolver = _resolver(server)
         asked = Asked(user, domain, sender, cloud.service if cloud else template_service())
         report = await inquire(asked, resolver, cloud, context.now())
-        _show(report, arguments, context)
+        _show(report, arguments, context.out)
         before = report
         while arguments.watch and not report.accepted:
-            await context.pause(min(max(report.ttl, SHORTEST_PAUSE), LONGEST_PAUSE))
+            await context.pause(_pause(report))
             report = await inquire(asked, resolver, cloud, context.now())
-            _show_changes(before, report, arguments, context)
+            _show_changes(before, report, arguments, context.out)
             before = replace(report, found=report.found or before.found)  # what was known while DNS didn't answer
     return report
+
+
+def _pause(report: Report) -> float:
+    """Seconds: until DNS or the relay may say something else."""
+    if report.right and report.no_until:
+        return min(max(report.no_until - report.now, 1.0), LONGEST_PAUSE)
+    return min(max(report.ttl, SHORTEST_PAUSE), LONGEST_PAUSE)
 
 
 def _sender(arguments: argparse.Namespace, user: str) -> tuple[str, str]:
@@ -121,33 +134,33 @@ def _resolver(server: str) -> DnspythonResolver:
         raise UsageError(f"--dns: {error}") from None
 
 
-def _show(report: Report, arguments: argparse.Namespace, context: Context) -> None:
-    now, receipt = context.now(), arguments.receipt
+def _show(report: Report, arguments: argparse.Namespace, out: TextIO) -> None:
     if arguments.json:
-        _print_json(check_view.fields(report, now, receipt=receipt), arguments, context)
+        _print_json(report, arguments, out)
         return
-    render.show(context.out, *check_view.blocks(report, now, receipt=receipt))
+    render.show(out, *check_view.blocks(report, receipt=arguments.receipt))
     if arguments.watch and not report.accepted:
-        context.out.write("Asking again until it passes; Ctrl-C ends it.\n")
-    context.out.flush()
+        out.write("Asking again until it passes; Ctrl-C ends it.\n")
+    out.flush()
 
 
-def _show_changes(before: Report, report: Report, arguments: argparse.Namespace, context: Context) -> None:
+def _show_changes(before: Report, report: Report, arguments: argparse.Namespace, out: TextIO) -> None:
     lines = list(check_view.changes(before, report))
-    if not lines:
+    if not lines and not report.accepted:
         return
-    now = context.now()
     if arguments.json:
-        _print_json(check_view.fields(report, now, receipt=arguments.receipt), arguments, context)
+        _print_json(report, arguments, out)
         return
-    shown = [render.hanging(render.plain_time(now), each) for each in lines]
-    render.show(context.out, *shown, *([check_view.answer(report, now)] if report.accepted else []))
-    context.out.flush()
+    shown = [render.hanging(render.plain_time(report.now), each) for each in lines]
+    ends = report.accepted or (report.right and not before.right)
+    render.show(out, *shown, *([check_view.answer(report)] if ends else []))
+    out.flush()
 
 
-def _print_json(fields: dict[str, Any], arguments: argparse.Namespace, context: Context) -> None:
+def _print_json(report: Report, arguments: argparse.Namespace, out: TextIO) -> None:
+    fields = check_view.fields(report, receipt=arguments.receipt)
     if arguments.watch:
-        context.out.write(json.dumps(fields) + "\n")
-        context.out.flush()
+        out.write(json.dumps(fields) + "\n")
+        out.flush()
     else:
-        render.print_json(context.out, fields)
+        render.print_json(out, fields)

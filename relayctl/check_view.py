@@ -21,17 +21,19 @@ MOST_SHOWN: Final = 5  # records of one kind, and hints
 # --- for programs --------------------------------------------------------------------------------
 
 
-def fields(report: Report, now: float, *, receipt: bool) -> dict[str, Any]:
+def fields(report: Report, *, receipt: bool) -> dict[str, Any]:
     """As the help of `mailrelay check` lists it. receipt: with the questions and answers."""
     shown: dict[str, Any] = {
         "user": report.asked.user,
         "domain": report.asked.domain,
         "accepted": report.accepted,
+        "accepted_from": _iso(report.no_until if report.right else 0.0),
+        "accepted_until": _iso(report.good_until if report.accepted else 0.0),
         "account": report.account,
         "error": report.error or None,
         "warnings": list(report.notes),
         "records": [_record_fields(proof, found) for proof, found in report.found.items()],
-        "relay": _known_fields(report, now, receipt) if report.known else None,
+        "relay": _known_fields(report, receipt) if report.known else None,
     }
     if receipt:
         shown["receipt"] = receipts.fields(report.verdict) if report.verdict else None
@@ -48,12 +50,13 @@ def _record_fields(proof: Proof, found: Found) -> dict[str, Any]:
         "found": list(found.records),
         "wanted": wanted.value,
         "problem": problem.what if problem else None,
+        "unknown": found.unknown or None,
         "hints": list(found.hints),
         "publish": {"name": wanted.name, "type": wanted.type, "value": wanted.value} if problem else None,
     }
 
 
-def _known_fields(report: Report, now: float, whole: bool) -> dict[str, Any]:
+def _known_fields(report: Report, whole: bool) -> dict[str, Any]:
     known = report.known
     assert known
     held = _held_until(report, known)
@@ -62,24 +65,28 @@ def _known_fields(report: Report, now: float, whole: bool) -> dict[str, Any]:
         del shown["answers"]
     return {
         **shown,
-        "standing": _standing(known, held, now),
+        "standing": _standing(known, held, report.now),
         "confirmed": render.iso(known.confirmed),
         "until": render.iso(known.until),
-        "failing_since": render.iso(known.failing_since) if known.failing_since else None,
-        "held_until": render.iso(held) if held else None,
+        "failing_since": _iso(known.failing_since),
+        "held_until": _iso(held),
     }
+
+
+def _iso(time: float) -> str | None:
+    return render.iso(time) if time else None
 
 
 # --- for people ----------------------------------------------------------------------------------
 
 
-def blocks(report: Report, now: float, *, receipt: bool) -> Iterator[RenderableType]:
+def blocks(report: Report, *, receipt: bool) -> Iterator[RenderableType]:
     """The whole report, from the question to the answer."""
     asked = report.asked
     yield Text(f"May {asked.user} send mail from {asked.domain}?\n", overflow="fold")
     if report.verdict is None:
-        yield Text.assemble(("DNS does not answer", "yellow"), f": {render.safe(report.error)}.", overflow="fold")
-        yield Text("Not known: mail is put off and tried again, not refused. Ask again later.\n")
+        what = "Not known" if report.ours else "DNS does not answer"
+        yield Text.assemble((what, "yellow"), f": {render.safe(report.error)}.\n", overflow="fold")
     for proof, found in report.found.items():
         yield from _record(proof, found)
     for note in report.notes:
@@ -92,30 +99,45 @@ def blocks(report: Report, now: float, *, receipt: bool) -> Iterator[RenderableT
         yield from _indented(receipts.answers(report.verdict))
         yield Text("")
     if report.account is not None:
-        yield from _memory(report, now, receipt=receipt)
-    yield answer(report, now)
+        yield from _memory(report, receipt=receipt)
+    yield answer(report)
 
 
-def answer(report: Report, now: float) -> Text:
+def answer(report: Report) -> Text:
     """May it? And what becomes of mail if not."""
+    if report.account is not False and report.verdict is None:
+        return _unknown(report)
     if report.accepted:
         return Text.assemble(("Yes", "green"), ": all is right.")
-    if report.verdict is None:
-        return Text.assemble(("No", "red"), ": not as long as DNS does not answer.")
-    until = _would_wait(report, now)
+    if report.right:
+        from_then = f", from {_time(report.no_until)} (UTC) on: the relay remembers its last no until then."
+        return Text.assemble(("Yes", "yellow"), from_then, overflow="fold")
+    until = _would_wait(report)
     if report.account is not False and until:
         return Text.assemble(("No", "red"), f": mail waits until this is put right, or it is {_time(until)} (UTC).")
     return Text.assemble(("No", "red"), ": mail is refused until this is put right.")
 
 
-def _would_wait(report: Report, now: float) -> float:
+def _unknown(report: Report) -> Text:
+    """As relay.proof.judge has it while it can't be told: the relay goes by what it remembers, if that serves."""
+    why = "the relay's own records are wrong" if report.ours else "DNS does not answer"
+    if report.good_until:
+        serves = f": {why}; the relay goes by its last good verdict until {_time(report.good_until)} (UTC)."
+        return Text.assemble(("Yes", "green"), serves, overflow="fold")
+    refused = ""
+    if report.no_until and report.known and not report.now < _held_until(report, report.known):
+        refused = f" From {_time(report.no_until)} (UTC) on: until then the relay remembers its last no and refuses it."
+    return Text.assemble(("No", "red"), f": {why}, so mail is put off and tried again, not refused.{refused}")
+
+
+def _would_wait(report: Report) -> float:
     """Until when mail waits for a domain that fails and was proved lately, epoch seconds; 0.0 if it is refused."""
     known = report.known
     if known is None:
         return 0.0
-    failing = known if known.failing_since else replace(known, failing_since=now)  # what the relay will find out
+    failing = known if known.failing_since else replace(known, failing_since=report.now)  # what the relay will find out
     until = held_until(failing, report.asked.service.patience)
-    return until if now < until else 0.0
+    return until if report.now < until else 0.0
 
 
 def changes(before: Report, report: Report) -> Iterator[str]:
@@ -128,10 +150,14 @@ def changes(before: Report, report: Report) -> Iterator[str]:
             yield f"{TITLES[proof]}: {'; '.join(_told(found))}"
     if before.account != report.account:
         yield "Account: right" if report.account else "Account: not there, or disabled"
+    if report.right and before.right and before.no_until and not report.no_until:
+        yield "The relay's last no is over"
 
 
 def _told(found: Found) -> tuple[str, ...]:
     """One proof in short."""
+    if found.unknown:
+        return "not known", render.safe(found.unknown)
     if found.problem is None:
         return (_word(found),)
     return "wrong", render.safe(found.problem.what), *map(render.safe, found.hints[:1])
@@ -140,10 +166,18 @@ def _told(found: Found) -> tuple[str, ...]:
 def _word(found: Found) -> str:
     if found.problem:
         return "wrong"
+    if found.unknown:
+        return "not known"
     return "right" if found.records else "not there, and not required"
 
 
 def _record(proof: Proof, found: Found) -> Iterator[RenderableType]:
+    if found.unknown:
+        yield Text.assemble(
+            TITLES[proof], ": ", ("not known", "yellow"), f": {render.safe(found.unknown)}", overflow="fold"
+        )
+        yield Text("")
+        return
     yield Text.assemble(TITLES[proof], ": ", (_word(found), "green" if found.ok else "red"))
     lines = [f"found at {found.name}, TXT:" if found.records else f"found at {found.name}: nothing"]
     lines += [f"  {render.safe(each)}" for each in found.records[:MOST_SHOWN]]
@@ -164,7 +198,7 @@ def _record(proof: Proof, found: Found) -> Iterator[RenderableType]:
 # --- what the relay remembers --------------------------------------------------------------------
 
 
-def _memory(report: Report, now: float, *, receipt: bool) -> Iterator[RenderableType]:
+def _memory(report: Report, *, receipt: bool) -> Iterator[RenderableType]:
     known = report.known
     if known is None:
         yield Text("The relay itself has not been asked about it yet.\n")
@@ -179,7 +213,7 @@ def _memory(report: Report, now: float, *, receipt: bool) -> Iterator[Renderable
         until = {
             "held": f"mail waits until {_time(held)}, then it is refused",
             "refused": f"mail was held until {_time(held)}, now it is refused" if held else "mail is refused",
-        }[_standing(known, held, now)]
+        }[_standing(known, held, report.now)]
         lines.append(f"failing since {_time(known.failing_since)}: {until}")
     yield from _indented(iter([Text(each, overflow="fold") for each in lines]))
     yield from _indented(receipts.findings(known.verdict))

@@ -17,8 +17,9 @@ TITLES: Final = {Proof.TOKEN: "Ownership token", Proof.SPF: "SPF", Proof.DMARC: 
 FIELDS: Final = """\
 A receipt is an object: receipt (its name), domain, user, sender ("" unless the
 SPF record depends on it), decided, passed, rules (by proof: what decided),
-problems (a list of proof, what, hint, publish), warnings (a list), ttl
-(seconds), answers (a list of name, type, status, ttl, records)."""
+problems (a list of proof, what, hint, publish), unanswered (by proof: why DNS
+could not tell), warnings (a list), ttl (seconds), answers (a list of name,
+type, status, ttl, records)."""
 
 
 def fields(verdict: Verdict) -> dict[str, Any]:
@@ -35,10 +36,17 @@ def fields(verdict: Verdict) -> dict[str, Any]:
             {"proof": each.proof.value, "what": each.what, "hint": each.hint, "publish": each.publish}
             for each in verdict.problems
         ],
+        "unanswered": {proof.value: why for proof, why in unanswered(verdict).items()},
         "warnings": list(verdict.warnings),
         "ttl": verdict.ttl,
         "answers": [encode_answer(question, answer) for question, answer in verdict.answers.items()],
     }
+
+
+def unanswered(verdict: Verdict) -> dict[Proof, str]:
+    """Why DNS could not tell, by proof: of those that have neither a rule nor a problem."""
+    told = {*verdict.rules, *(each.proof for each in verdict.problems)}
+    return dict(zip((each for each in Proof if each not in told), verdict.unanswered, strict=False))
 
 
 def decided(verdict: Verdict) -> Text:
@@ -49,10 +57,11 @@ def decided(verdict: Verdict) -> Text:
 def findings(verdict: Verdict) -> Iterator[RenderableType]:
     """What decided about each proof, one below the other."""
     problems = {each.proof: each.what for each in verdict.problems}
+    unknown = unanswered(verdict)
     for proof, title in TITLES.items():
-        what = problems.get(proof) or verdict.rules.get(proof)
+        what = problems.get(proof) or unknown.get(proof) or verdict.rules.get(proof)
         if what:
-            sign = ("no: ", "red") if proof in problems else ("", "")
+            sign = ("no: ", "red") if proof in problems else ("not known: ", "yellow") if proof in unknown else ("", "")
             yield Text.assemble(f"{title}: ", sign, render.safe(what), overflow="fold")
 
 

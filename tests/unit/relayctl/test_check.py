@@ -115,6 +115,8 @@ def test_as_json(checked: Ctl, dns: TestDnsServer) -> None:
         "user": USER,
         "domain": "e.example",
         "accepted": False,
+        "accepted_from": None,
+        "accepted_until": None,
         "account": True,
         "error": None,
         "warnings": ["the DMARC record of e.example is at the domain itself; receivers only look at _dmarc.e.example"],
@@ -133,6 +135,7 @@ def test_as_json(checked: Ctl, dns: TestDnsServer) -> None:
         "found": ["v=spf1 mx -all"],
         "wanted": "v=spf1 include:spf.example mx -all",
         "problem": "the SPF record of e.example does not include spf.example",
+        "unknown": None,
         "hints": [],
         "publish": {"name": "e.example", "type": "TXT", "value": "v=spf1 include:spf.example mx -all"},
     }
@@ -148,7 +151,7 @@ def test_dns_that_does_not_answer(checked: Ctl, dns: TestDnsServer) -> None:
     dns.servfail.add("_dmarc.d.example")
     assert checked("check", USER, "--domain", "d.example") == 1
     assert "DNS does not answer: _dmarc.d.example TXT: no usable answer from DNS.\n" in checked.out
-    assert "put off and tried again, not refused" in checked.out
+    assert checked.out.endswith("\nNo: DNS does not answer, so mail is put off and tried again, not refused.\n")
     assert checked("check", USER, "--domain", "d.example", "--json") == 1
     said = json.loads(checked.out)
     assert (said["accepted"], said["error"], said["records"]) == (
@@ -156,6 +159,33 @@ def test_dns_that_does_not_answer(checked: Ctl, dns: TestDnsServer) -> None:
         "_dmarc.d.example TXT: no usable answer from DNS",
         [],
     )
+
+
+def test_what_dns_answers_not_beside_a_no(checked: Ctl, dns: TestDnsServer) -> None:
+    """One proof that fails decides, whatever the others may be."""
+    dns.add('e.example. TXT "v=spf1 include:spf.example -all"\n')
+    dns.servfail.add("_dmarc.e.example")
+    assert checked("check", USER, "--domain", "e.example") == 1
+    assert "DMARC: not known: _dmarc.e.example TXT: no usable answer from DNS\n\n" in checked.out
+    assert checked.out.endswith("\nNo: mail is refused until this is put right.\n")
+    assert checked("check", USER, "--domain", "e.example", "--json", "--receipt") == 1
+    said = json.loads(checked.out)
+    unknown = "_dmarc.e.example TXT: no usable answer from DNS"
+    assert [(each["ok"], each["unknown"]) for each in said["records"]] == [
+        (False, None),
+        (True, None),
+        (False, unknown),
+    ]
+    assert said["receipt"]["unanswered"] == {"dmarc": unknown}
+
+
+def test_an_include_that_dns_answers_not_beside_a_no(checked: Ctl, dns: TestDnsServer) -> None:
+    checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1",))
+    dns.add('e.example. TXT "v=spf1 include:away.example -all"\n_dmarc.e.example. TXT "v=DMARC1; p=none"\n')
+    dns.servfail.add("away.example")
+    assert checked("check", USER, "--domain", "e.example") == 1
+    assert "\nSPF: not known: " in checked.out
+    assert "\nDMARC: right\n" in checked.out
 
 
 @pytest.mark.parametrize("disabled", [True, None], ids=["disabled", "not there"])
@@ -214,6 +244,10 @@ def test_a_near_miss_is_recognised(near: Ctl, miss: Miss) -> None:
     (record,) = (each for each in records if not each["ok"])
     assert record["proof"] == miss.proof
     assert record["hints"] == list(miss.says)
+    if not miss.elsewhere:
+        there = {value if isinstance(value, str) else value.decode("utf-8", "replace") for _, value in miss.records}
+        assert record["found"]
+        assert set(record["found"]) <= there
     text = " ".join(near.out.split())
     for said in miss.says:
         assert f"hint: {' '.join(said.split())}" in text
@@ -251,9 +285,22 @@ def test_the_relay_s_addresses_decide(checked: Ctl, dns: TestDnsServer) -> None:
     dns.add('spf.example. TXT "v=spf1 ip4:192.0.2.0/28 -all"\n')
     checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1",))
     assert checked("check", USER, "--domain", "d.example") == 0
+    dns.remove("d.example", "TXT")
+    dns.add(GOOD.replace("include:spf.example", "ip4:192.0.2.1"))
+    dns.remove("spf.example", "TXT")
+    dns.add('spf.example. TXT "v=spf1 ip4:192.0.2.0/24 -all"\n')
     checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1", "192.0.2.99"))
     assert checked("check", USER, "--domain", "d.example", "--json") == 1
     assert '"fail" to the relay\'s address 192.0.2.99' in json.loads(checked.out)["records"][1]["problem"]
+
+
+def test_the_relay_s_own_records_are_wrong(checked: Ctl, dns: TestDnsServer) -> None:
+    dns.add('spf.example. TXT "v=spf1 ip4:192.0.2.0/28 -all"\n')
+    checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.99",))
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert "DNS does not answer" not in checked.out
+    assert "Not known: the relay's own SPF record is wrong.\n" in checked.out
+    assert "so mail is put off and tried again, not refused." in " ".join(checked.out.split())
 
 
 def test_dmarc_may_be_optional(checked: Ctl, dns: TestDnsServer) -> None:
@@ -273,8 +320,8 @@ def test_what_check_cannot_see_is_said(checked: Ctl) -> None:
 
 def test_an_spf_record_that_depends_on_the_sender(checked: Ctl, dns: TestDnsServer) -> None:
     dns.remove("d.example", "TXT")
-    dns.add(GOOD.replace("include:", "exists:%{l}.ok.example include:") + "news.ok.example. A 127.0.0.2\n")
-    dns.add('spf.example. TXT "v=spf1 -all"\n')
+    dns.add(GOOD.replace("include:spf.example", "exists:%{l}.ok.example") + "news.ok.example. A 127.0.0.2\n")
+    dns.add('spf.example. TXT "v=spf1 ip4:192.0.2.1 -all"\n')
     checked.cloud.service = replace(checked.cloud.service, egress=("192.0.2.1",))
     assert checked("check", USER, "--domain", "d.example") == 1
     assert "this is about postmaster@d.example." in " ".join(checked.out.split())
@@ -293,6 +340,27 @@ def test_an_spf_record_that_depends_on_the_sender(checked: Ctl, dns: TestDnsServ
 def test_a_sender_that_makes_no_sense(ctl: Ctl, capsys: pytest.CaptureFixture[str], argv: list[str], line: str) -> None:
     assert ctl("check", USER, *argv) == 2
     assert line in capsys.readouterr().err
+
+
+def test_a_domain_may_end_in_a_dot(checked: Ctl) -> None:
+    assert checked("check", USER, "--domain", "D.example.") == 0
+
+
+@pytest.mark.parametrize("command", ["check", "dns"])
+@pytest.mark.parametrize(
+    "given",
+    [
+        "https://good.example/",
+        "HTTP://good.example:80/a/b?c=d@e",
+        "news@good.example",
+        "good.example/",
+        "mailto:a@good.example.",
+    ],
+)
+def test_a_domain_is_given_alone(ctl: Ctl, capsys: pytest.CaptureFixture[str], command: str, given: str) -> None:
+    assert ctl(command, USER, "--domain", given) == 2
+    said = f"mailrelay: --domain {given!r}: give the domain alone, such as good.example\n"
+    assert capsys.readouterr().err == said
 
 
 # --- what the relay remembers --------------------------------------------------------------------
@@ -343,6 +411,7 @@ The relay's own last verdict: passed
         "passed": True,
         "rules": {proof.value: rule for proof, rule in known.verdict.rules.items()},
         "problems": [],
+        "unanswered": {},
         "warnings": [],
         "ttl": 300,
         "standing": "passed",
@@ -403,6 +472,110 @@ def test_what_becomes_of_mail(
     dns.remove("_dmarc.d.example", "TXT")
     assert checked("check", USER, "--domain", "d.example") == 1
     assert " ".join(checked.out.split()).endswith(f"No: {words}.")
+
+
+@pytest.fixture
+def no(checked: Ctl, dns: TestDnsServer, remember: Callable[..., Known]) -> Callable[..., Known]:
+    """The relay remembers that there was no DMARC record, until NOW + 30; it is there now."""
+
+    def put(**changes: Any) -> Known:
+        dns.remove("_dmarc.d.example", "TXT")
+        known = remember(failing_since=NOW - 60, **changes)
+        dns.add('_dmarc.d.example. TXT "v=DMARC1; p=none"\n')
+        return known
+
+    return put
+
+
+FROM_THEN = "Yes, from 2027-01-15 09:00:30 (UTC) on: the relay remembers its last no until then.\n"
+
+
+def test_the_relay_goes_by_its_last_no(checked: Ctl, no: Callable[..., Known]) -> None:
+    known = no()
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert f"\n{FROM_THEN}" in checked.out.replace("until\nthen", "until then")
+    assert checked("check", USER, "--domain", "d.example", "--json") == 1
+    said = json.loads(checked.out)
+    assert (said["accepted"], said["accepted_from"]) == (False, "2027-01-15T09:00:30Z")
+    assert [each["ok"] for each in said["records"]] == [True] * 3
+    checked.cloud.receipts.items["d.example", USER.lower()] = replace(known, until=NOW)
+    assert checked("check", USER, "--domain", "d.example") == 0
+
+
+def test_watch_waits_until_the_last_no_is_over(checked: Ctl, no: Callable[..., Known]) -> None:
+    no()
+    assert checked("check", USER, "--domain", "d.example", "--watch") == 0
+    assert checked.out.endswith("2027-01-15 09:00:30  The relay's last no is over\nYes: all is right.\n")
+    assert checked.pauses == [30.0]
+
+
+def test_watch_says_that_the_last_no_serves(checked: Ctl, dns: TestDnsServer, remember: Callable[..., Known]) -> None:
+    dns.negative_ttl = 5
+    dns.remove("_dmarc.d.example", "TXT")
+    remember(failing_since=NOW - 60)
+    checked.meanwhile = lambda: dns.add('_dmarc.d.example. TXT "v=DMARC1; p=none"\n')
+    assert checked("check", USER, "--domain", "d.example", "--watch") == 0
+    changes = checked.out.split("Ctrl-C ends it.\n")[1].replace("until\nthen", "until then")
+    assert (
+        changes
+        == f"""\
+2027-01-15 09:00:05  DMARC: right
+{FROM_THEN}2027-01-15 09:00:30  The relay's last no is over
+Yes: all is right.
+"""
+    )
+    assert checked.pauses == [5.0, 25.0]
+
+
+GOES_BY = "Yes: DNS does not answer; the relay goes by its last good verdict until"
+PUT_OFF = "No: DNS does not answer, so mail is put off and tried again, not refused."
+REFUSES = "From 2027-01-15 09:00:30 (UTC) on: until then the relay remembers its last no and refuses it."
+STALE = {
+    "good lately": ({"good_at": NOW - HOUR}, f"{GOES_BY} 2027-01-16 08:00:00 (UTC).", True),
+    "good long ago, but fresh": ({"good_at": NOW - 25 * HOUR}, f"{GOES_BY} 2027-01-15 09:00:30 (UTC).", True),
+    "good long ago": ({"good_at": NOW - 25 * HOUR, "until": NOW}, PUT_OFF, False),
+    "of another sender": ({"good_at": NOW - HOUR, "sender": "news@d.example"}, PUT_OFF, False),
+    "refused": ({"failing_since": NOW - HOUR}, f"{PUT_OFF} {REFUSES}", False),
+    "refused, stale": ({"failing_since": NOW - HOUR, "until": NOW}, PUT_OFF, False),
+    "held": ({"failing_since": NOW - HOUR, "good_at": NOW - 2 * HOUR}, PUT_OFF, False),
+}
+
+
+@pytest.mark.parametrize(("changes", "words", "accepted"), STALE.values(), ids=STALE.keys())
+def test_while_dns_is_away_the_relay_goes_by_what_it_remembers(
+    checked: Ctl,
+    dns: TestDnsServer,
+    remember: Callable[..., Known],
+    changes: dict[str, Any],
+    words: str,
+    accepted: bool,
+) -> None:
+    if "failing_since" in changes:
+        dns.remove("_dmarc.d.example", "TXT")
+    plain = {name: value for name, value in changes.items() if name not in ("until", "sender")}
+    known = remember(**plain)
+    verdict = known.verdict
+    if "sender" in changes:
+        verdict = replace(verdict, sender=changes["sender"], per_sender=True)
+    known = replace(known, verdict=verdict, until=changes.get("until", known.until))
+    checked.cloud.receipts.items["d.example", USER.lower()] = known
+    dns.servfail.add("d.example")
+    dns.servfail.add("_dmarc.d.example")
+    assert checked("check", USER, "--domain", "d.example") == (0 if accepted else 1)
+    assert " ".join(checked.out.split()).endswith(words)
+    assert checked("check", USER, "--domain", "d.example", "--json") == (0 if accepted else 1)
+    said = json.loads(checked.out)
+    assert (said["accepted"], said["accepted_until"] is not None) == (accepted, accepted)
+
+
+def test_an_account_that_is_disabled_is_refused_also_while_dns_is_away(
+    checked: Ctl, dns: TestDnsServer, remember: Callable[..., Known]
+) -> None:
+    remember(good_at=NOW)
+    dns.servfail.add("d.example")
+    checked.cloud.users.items[USER.lower()] = Account(USER, b"", b"", "", 0.0, disabled=True)
+    assert checked("check", USER, "--domain", "d.example") == 1
+    assert checked.out.endswith("\nNo: mail is refused until this is put right.\n")
 
 
 def test_an_account_that_is_disabled_has_its_mail_refused(checked: Ctl, remember: Callable[..., Known]) -> None:

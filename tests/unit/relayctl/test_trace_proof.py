@@ -94,6 +94,7 @@ def test_in_full_as_json(proved: Ctl) -> None:
         "passed": True,
         "rules": {"token": "the token is there", "spf": "SPF passes", "dmarc": "there is a policy"},
         "problems": [],
+        "unanswered": {},
         "warnings": [],
         "ttl": 60,
         "answers": [
