@@ -276,9 +276,9 @@ HOSTILE = {
     "SOA": ([record(POINTER, 6, POINTER * 2 + bytes(20)) for n in range(2000)], 1),
     "two names": ([record(POINTER, 17, POINTER * 2) for n in range(2000)], 2),
     "empty records": ([record(b"\0", 1000, b"") for n in range(2000)], 2),
-    "pointers to pointers": (
-        [record(b"\0", 1000, b"".join(struct.pack("!H", 0xC000 | at) for at in range(292, 15_000, 2)))]
-        + [record(struct.pack("!H", 0xC000 | at), 1000, b"") for at in range(14_999, 14_000, -2)],
+    "pointers to pointers": (  # the data of the first record is at 280
+        [record(b"\0", 1000, b"".join(struct.pack("!H", 0xC000 | at) for at in range(278, 14_998, 2)))]
+        + [record(struct.pack("!H", 0xC000 | at), 1000, b"") for at in range(14_998, 14_000, -2)],
         0,
     ),
     "names in names": ([record(b"\1y" + struct.pack("!H", 0xC000 | 12 + n % 64), 1000, b"") for n in range(2000)], 2),

@@ -72,7 +72,10 @@ READ = {
     ),
     "an encoded name with a comma": (b"From: =?utf-8?q?M=C3=BCller=2C_J=C3=B6?= <a@example.com>", ("example.com",)),
     "an encoded name with an @ alone": (b"From: =?utf-8?q?J=C3=B6_=40_Caf=C3=A9?= <a@example.com>", ("example.com",)),
-    "an encoded name and a comment": (b"From: =?utf-8?q?J=C3=B6=2C_?= <a@example.com> (office)", ("example.com",)),
+    "an encoded name and a comment": (
+        b"From: a@example.com (office), =?utf-8?q?J=C3=B6=2C_?= <b@example.com>",
+        ("example.com",),
+    ),
     "Japanese": (b"From: =?ISO-2022-JP?B?GyRCO0ptVRsoQg==?= <a@example.com>", ("example.com",)),
     "an unknown character set": (b"From: =?x-none*en?q?J=F6?= <a@example.com>", ("example.com",)),
     "a character set of that kind that there is not": (
@@ -159,7 +162,7 @@ REFUSED = {
     "in broken base64": (b"From: =?utf-8?B?Y2Vv*QGJhbmsuZXhhbXBsZSAg*A?= <a@example.com>", "encoded"),
     "in UTF-7": (b"From: =?utf-7?q?ceo+AEA-bank.example?= <a@example.com>", "encoded"),
     "in UTF-16": (b"From: =?UTF-16LE?B?YwBlAG8AQABiAGEAbgBrAC4AZQB4AA==?= <a@example.com>", "encoded"),
-    "with a language": (b"From: =?utf-8*en?q?ceo=40bank.example?= <a@example.com>", "encoded"),
+    "with a language": (b"From: =?utf-7*en?q?ceo+AEA-bank.example?= <a@example.com>", "encoded"),
     "in an unknown character set": (b"From: =?x-none?q?ceo=40bank.example?= <a@example.com>", "encoded"),
     "in two words": (b"From: =?utf-8?q?ceo=40?=\r\n =?utf-8?q?bank.example?= <a@example.com>", "encoded"),
     "half of it encoded": (b"From: =?utf-8?q?ceo=40bank?= .example <a@example.com>", "encoded"),
