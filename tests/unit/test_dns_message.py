@@ -14,7 +14,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.dns_message import MessageError, Reply, Type, answers, is_truncated, query, read, wire_name
@@ -211,6 +211,7 @@ def reading(wire: bytes, asked: bytes) -> Reply | None:
         return None
 
 
+@settings(deadline=None)
 @given(responses())
 def test_reads_as_dnspython_does(made: tuple[dns.message.Message, bytes]) -> None:
     wire, asked = made[0].to_wire(), made[1]
@@ -226,6 +227,7 @@ def test_reads_as_dnspython_does(made: tuple[dns.message.Message, bytes]) -> Non
         assert found._replace(ttl=0) == expected._replace(ttl=0)
 
 
+@settings(deadline=None)
 @given(responses(), st.data())
 def test_what_is_changed_on_the_way_is_refused_or_read_as_dnspython_does(
     made: tuple[dns.message.Message, bytes], data: st.DataObject
@@ -240,6 +242,7 @@ def test_what_is_changed_on_the_way_is_refused_or_read_as_dnspython_does(
         assert (found.exists, found.alias) == (expected.exists, expected.alias)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(rest: bytes) -> None:
     asked = question()

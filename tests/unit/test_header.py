@@ -9,7 +9,7 @@ from email.utils import getaddresses
 from typing import Any
 
 import pytest
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from relay.address import AddressError, parse_domain
@@ -334,6 +334,7 @@ _WORDS = [
 _PIECES = st.lists(st.sampled_from(_SPECIALS + _WORDS), max_size=40).map(b"".join)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300) | _PIECES | _PIECES.map(lambda value: b"From: " + value + b"\r\n\r\n"))
 def test_any_bytes_are_read_or_refused(content: bytes) -> None:
     try:
@@ -429,6 +430,7 @@ def views(value: str) -> dict[str, set[str]]:
     return shown
 
 
+@settings(deadline=None)
 @given(_FROM)
 def test_the_standard_library_finds_no_other_sender(value: str) -> None:
     try:

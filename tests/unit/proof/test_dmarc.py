@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from relay.proof.dmarc import Disposition, DmarcError, Policy, is_dmarc, parse_record
@@ -175,6 +175,7 @@ _PIECES = st.lists(
 ).map(b"".join)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=100) | _PIECES)
 def test_any_bytes_are_a_policy_or_none(text: bytes) -> None:
     try:
