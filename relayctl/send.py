@@ -196,10 +196,7 @@ def _accepted(answer: tuple[int, bytes]) -> str:
 
 def _text(said: bytes | str) -> str:
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
-    first, *more = (render.safe(line) for line in text.splitlines())
-    # RFC 2034 §4: each line of a reply begins with the same enhanced code
-    code = first.partition(" ")[0]
-    return "\n  ".join([first, *(line.removeprefix(f"{code} ") for line in more)])
+    return " ".join(render.safe(line) for line in text.splitlines())
 
 
 def _server(arguments: argparse.Namespace, state: Any) -> Server:
