@@ -20,8 +20,10 @@ from tests.faults.journal import Journal
 from tests.faults.peers import NOBODY, Peer, Peers, kill
 from tests.faults.rules import Act, Rules
 
-RESOURCES = ("Validate", "Deliver", "Record", "Ledger", "Messages", "Accounts", "Suppressions", "Receipts", "Notices")
-RESOURCES += ("Policies", "Stack")
+RESOURCES = (
+    *("Validate", "Deliver", "Record"),
+    *("Ledger", "Messages", "Accounts", "Suppressions", "Receipts", "Notices", "Policies"),
+)
 STEPS = {"#claimed_until = :until": "claim", "#outcomes.#r": "settle", ":nobody": "advance"}
 THROTTLES = {
     "sqs": (400, "RequestThrottled"),

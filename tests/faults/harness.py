@@ -48,7 +48,7 @@ def run(kind: Kind, seeds: Iterable[int], count: int, folder: Path, done: Callab
     """One kind on a system of its own. folder: for the logs. done: told after each seed."""
     began = time.monotonic()
     seeds = list(seeds)
-    with world(folder=folder) as made:
+    with world(kind.speed, folder) as made:
         with standing(made, kind):
             for seed in seeds:
                 play(made, kind, seed, count)
