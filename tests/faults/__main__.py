@@ -26,7 +26,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="systems at once (2): they mostly wait")
     parser.add_argument("--json", type=Path, default=OUTPUT / "report.json", help="where the JSON goes")
     parser.add_argument("--report", action="store_true", help="write docs/reliability.md")
+    parser.add_argument(
+        "--of", type=Path, nargs="+", help="run nothing: docs/reliability.md from the JSON of these runs"
+    )
     options = parser.parse_args(arguments)
+    if options.of:
+        report.write(*report.read(options.of))
+        return 0
     names = [each.strip() for each in options.kinds.split(",") if each.strip()] or list(KINDS)
     if unknown := [name for name in names if name not in KINDS]:
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(KINDS)}")
@@ -39,7 +45,7 @@ def main(arguments: list[str]) -> int:
     options.json.write_text(report.as_json(results, said), "utf-8")
     console.print(f"JSON: {options.json}; journals and logs: {OUTPUT}", highlight=False)
     if options.report:
-        report.write(results, said)
+        report.write(results, [said])
     return 1 if any(each.balance.wrong for each in results) else 0
 
 

@@ -43,6 +43,20 @@ class Result:
             "seconds": round(self.seconds, 1),
         }
 
+    @classmethod
+    def from_json(cls, said: dict[str, Any]) -> "Result":
+        books = Balance(
+            messages=said["messages"],
+            accepted=said["accepted"],
+            outcomes=Counter(said["outcomes"]),
+            again=Counter(said["stored_without_250"]),
+            notices=Counter(said["notices"]),
+            duplicates=Counter(said["duplicates"]),
+            not_accepted=said["not_accepted"],
+            wrong=said["wrong"],
+        )
+        return cls(said["kind"], said["what"], said["seeds"], books, Counter(said["injected"]), said["seconds"])
+
 
 def run(kind: Kind, seeds: Iterable[int], count: int, folder: Path, done: Callable[[], None] = lambda: None) -> Result:
     """One kind on a system of its own. folder: for the logs. done: told after each seed."""
