@@ -11,7 +11,7 @@ from tests.faults.books import Balance, balance
 from tests.faults.kinds import Kind, play, standing
 from tests.faults.world import World, world
 
-GRACE = 360.0  # seconds for all to become quiet: a dead letter's five receives take 140
+GRACE = 600.0  # seconds for all to become quiet: a dead letter takes 140, several of one batch take turns
 
 
 @dataclass(slots=True)

@@ -103,15 +103,16 @@ def _answers_lost(chance: random.Random) -> Plan:
 
 
 def _content_missing(chance: random.Random) -> Plan:
-    return Plan(large=0.15, words=["ok"])
+    return Plan(large=0.1, words=["ok"])
 
 
 def _poison(chance: random.Random) -> Plan:
     def during(world: World, chance: random.Random, made: list[Submitted]) -> None:
-        sqs = world.cloud("sqs")
-        for queue in ("ValidateQueue", "DeliverQueue", "RecordQueue"):
-            body = chance.choice(('{"v": 1, "kind": "delivery"', '{"v": 99}', "not JSON at all", "[1, 2]"))
-            sqs.send_message(QueueUrl=world.queue_url(queue), MessageBody=body, MessageGroupId="stranger")
+        queue = chance.choice(("ValidateQueue", "DeliverQueue", "RecordQueue"))
+        body = chance.choice(('{"v": 1, "kind": "delivery"', '{"v": 99}', "not JSON at all", "[1, 2]"))
+        world.journal.note("fault", at=queue, act="unreadable message", kind="poison")
+        url = world.queue_url(queue)
+        world.cloud("sqs").send_message(QueueUrl=url, MessageBody=body, MessageGroupId="stranger")
 
     return Plan(during=during)
 
@@ -273,7 +274,7 @@ KINDS = {
         ),
         Kind(
             "poison",
-            "unreadable messages on every queue, and one that kills its worker each time",
+            "unreadable messages on the queues, and one that kills its worker each time",
             _poison,
             watch=_poisonous,
         ),

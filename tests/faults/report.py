@@ -68,10 +68,10 @@ def facts(command: str) -> dict[str, str]:
 
 
 def read(files: list[Path]) -> tuple[list[Result], list[dict[str, str]]]:
-    """What `as_json` wrote, of several runs together: results and facts."""
+    """What `as_json` wrote, of several runs together: results and facts. A kind that was run again counts as then."""
     runs = [json.loads(file.read_text("utf-8")) for file in files]
-    results = [Result.from_json(kind) for each in runs for kind in each["kinds"]]
-    return results, [{name: each[name] for name in ("date", "commit", "command")} for each in runs]
+    results = {kind["kind"]: Result.from_json(kind) for each in runs for kind in each["kinds"]}
+    return list(results.values()), [{name: each[name] for name in ("date", "commit", "command")} for each in runs]
 
 
 def markdown(results: list[Result], said: list[dict[str, str]]) -> str:
