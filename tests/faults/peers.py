@@ -50,7 +50,7 @@ class Peers:
     def _look(self) -> None:
         with self._lock:
             now = time.monotonic()
-            there = {int(entry) for entry in os.listdir("/proc") if entry.isdecimal()}
+            there = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
             known = {pid: seen for pid, seen in self._seen.items() if pid in there}
             for pid in there:
                 role, since = known.get(pid, ("", now))
