@@ -1,6 +1,8 @@
 """`make faults`: each kind of fault with each seed, on the whole local system; exit 1 if the books don't balance."""
 
 import argparse
+import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -69,7 +71,11 @@ def _run(kinds: list[Kind], seeds: range, options: argparse.Namespace, console: 
 
         first = sorted(kinds, key=lambda kind: kind.name not in LONGEST)
         results = {kind.name: pool.submit(one, kind) for kind in first}
-        return [results[kind.name].result() for kind in kinds]
+        try:
+            return [results[kind.name].result() for kind in kinds]
+        except KeyboardInterrupt:
+            _stop()  # here: the pool would wait for its threads
+            raise
 
 
 def _options(options: argparse.Namespace) -> str:
@@ -82,6 +88,14 @@ def _options(options: argparse.Namespace) -> str:
         "JOBS": (options.jobs, 2),
     }
     return "".join(f" {name}={value}" for name, (value, usual) in given.items() if value != usual)
+
+
+def _stop() -> None:
+    """What was started by us, each of which stops what it has started itself; the threads end with this process."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
+    os._exit(130)
 
 
 if __name__ == "__main__":
