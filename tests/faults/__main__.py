@@ -1,6 +1,8 @@
 """`make faults`: each kind of fault with each seed, on the whole local system; exit 1 if the books don't balance."""
 
 import argparse
+import os
+import signal
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +28,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--jobs", type=int, default=2, help="systems at once (2): they mostly wait")
     parser.add_argument("--json", type=Path, default=OUTPUT / "report.json", help="where the JSON goes")
     parser.add_argument("--report", action="store_true", help="write docs/reliability.md")
+    parser.add_argument(
+        "--of", type=Path, nargs="+", help="run nothing: docs/reliability.md from the JSON of these runs"
+    )
     options = parser.parse_args(arguments)
+    if options.of:
+        report.write(*report.read(options.of))
+        return 0
     names = [each.strip() for each in options.kinds.split(",") if each.strip()] or list(KINDS)
     if unknown := [name for name in names if name not in KINDS]:
         parser.error(f"no such kind: {', '.join(unknown)}; there are {', '.join(KINDS)}")
@@ -39,7 +47,7 @@ def main(arguments: list[str]) -> int:
     options.json.write_text(report.as_json(results, said), "utf-8")
     console.print(f"JSON: {options.json}; journals and logs: {OUTPUT}", highlight=False)
     if options.report:
-        report.write(results, said)
+        report.write(results, [said])
     return 1 if any(each.balance.wrong for each in results) else 0
 
 
@@ -63,7 +71,11 @@ def _run(kinds: list[Kind], seeds: range, options: argparse.Namespace, console: 
 
         first = sorted(kinds, key=lambda kind: kind.name not in LONGEST)
         results = {kind.name: pool.submit(one, kind) for kind in first}
-        return [results[kind.name].result() for kind in kinds]
+        try:
+            return [results[kind.name].result() for kind in kinds]
+        except KeyboardInterrupt:
+            _stop()  # here: the pool would wait for its threads
+            raise
 
 
 def _options(options: argparse.Namespace) -> str:
@@ -76,6 +88,14 @@ def _options(options: argparse.Namespace) -> str:
         "JOBS": (options.jobs, 2),
     }
     return "".join(f" {name}={value}" for name, (value, usual) in given.items() if value != usual)
+
+
+def _stop() -> None:
+    """What was started by us, each of which stops what it has started itself; the threads end with this process."""
+    for task in Path("/proc/self/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            os.kill(int(pid), signal.SIGTERM)
+    os._exit(130)
 
 
 if __name__ == "__main__":

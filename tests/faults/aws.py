@@ -10,7 +10,6 @@ import http.client
 import json
 import random
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,8 +19,10 @@ from tests.faults.journal import Journal
 from tests.faults.peers import NOBODY, Peer, Peers, kill
 from tests.faults.rules import Act, Rules
 
-RESOURCES = ("Validate", "Deliver", "Record", "Ledger", "Messages", "Accounts", "Suppressions", "Receipts", "Notices")
-RESOURCES += ("Policies", "Stack")
+RESOURCES = (
+    *("Validate", "Deliver", "Record"),
+    *("Ledger", "Messages", "Accounts", "Suppressions", "Receipts", "Notices", "Policies"),
+)
 STEPS = {"#claimed_until = :until": "claim", "#outcomes.#r": "settle", ":nobody": "advance"}
 THROTTLES = {
     "sqs": (400, "RequestThrottled"),
@@ -140,8 +141,8 @@ class _Handler(BaseHTTPRequestHandler):
             if owner.standing.visibility and "VisibilityTimeout" in call.body:
                 call.body["VisibilityTimeout"] = owner.standing.visibility
                 body = json.dumps(call.body).encode()
-            began, answer = time.time(), self._forward(body)
-            self._note(call, answer, began, answered=False)  # nobody lives that it could be answered to
+            answer = self._forward(body)
+            self._note(call, answer, answered=False)  # nobody lives that it could be answered to
             self._answer(*answer)
             return
         if call.name == "deliver dynamodb UpdateItem Ledger claim" and _key(call)[0] in owner.standing.poison:
@@ -175,8 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
                 threading.Event().wait(seconds)
                 self._pass(call, body)
             case Act.LOSE | Act.FAIL_AFTER | Act.KILL_AFTER:
-                began = time.time()
-                self._note(call, self._forward(body), began, answered=False)
+                self._note(call, self._forward(body), answered=False)
                 if act is Act.KILL_AFTER:
                     kill(call.peer, self.owner.journal)
                 if act is Act.FAIL_AFTER:
@@ -192,8 +192,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self._answer(200, JSON, json.dumps({"Successful": taken}).encode())
 
     def _pass(self, call: Call, body: bytes) -> None:
-        began, answer = time.time(), self._forward(body)
-        self._note(call, answer, began, answered=True)
+        answer = self._forward(body)
+        self._note(call, answer, answered=True)
         self._answer(*answer)
 
     def _fail_entry(self, call: Call, body: bytes) -> None:
@@ -206,14 +206,13 @@ class _Handler(BaseHTTPRequestHandler):
         result: dict[str, Any] = {"Successful": []}
         if rest := entries[1:]:
             call.body["Entries"] = rest
-            began = time.time()
             status, headers, answer = self._forward(json.dumps(call.body).encode())
-            self._note(call, (status, headers, answer), began, answered=True)
+            self._note(call, (status, headers, answer), answered=True)
             result = json.loads(answer)
         result.setdefault("Failed", []).append(failed)
         self._answer(200, JSON, json.dumps(result).encode())
 
-    def _note(self, call: Call, answer: Answer, began: float, *, answered: bool) -> None:
+    def _note(self, call: Call, answer: Answer, *, answered: bool) -> None:
         """What the cloud took."""
         owner = self.owner
         if answer[0] >= 300:
@@ -224,7 +223,7 @@ class _Handler(BaseHTTPRequestHandler):
                 for entry in call.body["Entries"]:
                     if entry["Id"] not in failed:
                         facts = {name: json.loads(entry["MessageBody"])[name] for name in ("id", "rcpt_to")}
-                        owner.journal.note("stored", **facts, pid=call.peer.pid, began=began, answered=answered)
+                        owner.journal.note("stored", **facts, pid=call.peer.pid, answered=answered)
             if owner.standing.copies > 1:
                 owner.copy(call.body)
         elif call.name.endswith("Ledger settle"):

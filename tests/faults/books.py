@@ -200,7 +200,7 @@ class _Books:
     def _unheard(self, event: Event) -> bool:
         """A stored submission whose gateway could not tell: no answer for it, or killed at once."""
         return not event.fields["answered"] or any(
-            event.fields["began"] <= killed.time <= event.time + 1
+            killed.time <= event.time + 1  # before: SQS had the call of a process that was dead already
             for killed in self.journal.of("killed", pid=event.fields["pid"])
         )
 

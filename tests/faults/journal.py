@@ -15,7 +15,7 @@ class Event:
 
     fault     injected: kind, seed, at (the call or the stage), pid if a process was killed
     killed    a process of the relay got SIGKILL: pid, role
-    stored    a submission's entry was taken by ValidateQueue: id, rcpt_to, pid, began, answered (the gateway got it)
+    stored    a submission's entry was taken by ValidateQueue: id, rcpt_to, pid, answered (the gateway got it)
     settled   the ledger took what became of a delivery: id, part
     """
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from tests.faults.books import DEAD, Submitted
 from tests.faults.remote import Break
 from tests.faults.rules import Act, Rule
-from tests.faults.world import World, content, messages
+from tests.faults.world import SPEED, World, content, messages
 from tests.system import mailrelay
 
 USUAL = ["ok"] * 6 + ["grey", "nobody", "late"]
@@ -42,7 +42,8 @@ class Plan:
 @dataclass(frozen=True, slots=True)
 class Kind:
     """name: for KINDS=. what: one line for the report. plan: from the seed's chance. standing: for the whole run, as
-    in aws.Standing. also: further final states that are right under this fault."""
+    in aws.Standing. also: further final states that are right under this fault. speed: of the relay's clock. watch:
+    begins what lasts for the whole run."""
 
     name: str
     what: str
@@ -50,6 +51,7 @@ class Kind:
     copies: int = 1
     visibility: int | None = None
     also: frozenset[str] = frozenset()
+    speed: float = SPEED
     watch: Callable[[World], None] | None = None
 
 
@@ -101,15 +103,16 @@ def _answers_lost(chance: random.Random) -> Plan:
 
 
 def _content_missing(chance: random.Random) -> Plan:
-    return Plan(large=0.15, words=["ok"])
+    return Plan(large=0.1, words=["ok"])
 
 
 def _poison(chance: random.Random) -> Plan:
     def during(world: World, chance: random.Random, made: list[Submitted]) -> None:
-        sqs = world.cloud("sqs")
-        for queue in ("ValidateQueue", "DeliverQueue", "RecordQueue"):
-            body = chance.choice(('{"v": 1, "kind": "delivery"', '{"v": 99}', "not JSON at all", "[1, 2]"))
-            sqs.send_message(QueueUrl=world.queue_url(queue), MessageBody=body, MessageGroupId="stranger")
+        queue = chance.choice(("ValidateQueue", "DeliverQueue", "RecordQueue"))
+        body = chance.choice(('{"v": 1, "kind": "delivery"', '{"v": 99}', "not JSON at all", "[1, 2]"))
+        world.journal.note("fault", at=queue, act="unreadable message", kind="poison")
+        url = world.queue_url(queue)
+        world.cloud("sqs").send_message(QueueUrl=url, MessageBody=body, MessageGroupId="stranger")
 
     return Plan(during=during)
 
@@ -139,6 +142,11 @@ def _silent(chance: random.Random) -> Plan:
 def _slow(chance: random.Random) -> Plan:
     stages = chance.sample(("connect", "hello", "mail", "rcpt", "data"), chance.randint(1, 2))
     return Plan(breaks=[Break(stage, "slow") for stage in stages] + [Break("dot", "kept slow")])
+
+
+def _put_off(chance: random.Random) -> Plan:
+    """Some recipients are put off for ever, the rest after trouble with the remote."""
+    return Plan(breaks=[Break(stage, "cut") for stage in CUTS if chance.random() < 0.3], words=["ok", "grey", "wait"])
 
 
 def _refuses(chance: random.Random) -> Plan:
@@ -266,13 +274,16 @@ KINDS = {
         ),
         Kind(
             "poison",
-            "unreadable messages on every queue, and one that kills its worker each time",
+            "unreadable messages on the queues, and one that kills its worker each time",
             _poison,
             watch=_poisonous,
         ),
         Kind("remote-cuts", "the remote disconnects at each stage, before and after it has kept the mail", _cut),
         Kind("remote-silent", "the remote takes the dot (or another line) and says nothing", _silent),
         Kind("remote-refuses", "2xx, 4xx, 5xx for recipients of one message; dead addresses; cancel", _refuses),
+        Kind(
+            "expiry", "the remote puts some recipients off until their 48 h (29 s here) are over", _put_off, speed=6000
+        ),
         Kind("dns-silent", "DNS answers nothing for seconds", _dns),
         Kind("remote-slow", "the remote answers an octet a second", _slow),
     )
@@ -290,11 +301,12 @@ def play(world: World, kind: Kind, seed: int, count: int) -> None:
     made = messages(chance, name, count, plan.words)
     for each in made:
         each.seed = seed
-        also = kind.also | ({"cancelled"} if _waits(each) else frozenset())  # with whatever else is still open
+        # Who cancels ends whatever else of the message is still open.
+        also = kind.also | ({"cancelled"} if kind.name == "remote-refuses" and _waits(each) else frozenset())
         each.recipients = {to: states | also for to, states in each.recipients.items()}
     pairs = [(each, content(each, LARGE if chance.random() < plan.large else 200, chance)) for each in made]
-    for each in plan.breaks:
-        each.label = {"kind": kind.name, "seed": seed}
+    for one in plan.breaks:
+        one.label = {"kind": kind.name, "seed": seed}
     world.remote.plan(plan.breaks)
     if plan.rules:
         world.rules.arm(plan.rules, random.Random(chance.random()), plan.seconds, kind=kind.name, seed=seed)

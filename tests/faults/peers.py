@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import threading
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Peer(NamedTuple):
 
 
 NOBODY = Peer(0, "")
+YOUNG = 3.0  # seconds for which a process may still become another program
 
 
 class Peers:
@@ -29,7 +31,7 @@ class Peers:
 
     def __init__(self, mine: str) -> None:
         self._mine = mine.encode() + b"\0"  # whole: a port may begin another
-        self._roles: dict[int, str] = {}
+        self._seen: dict[int, tuple[str, float]] = {}  # of every process: its role, and since when we know it
         self._lock = threading.Lock()
 
     def of(self, near: tuple[str, int], far: tuple[str, int]) -> Peer:
@@ -37,31 +39,35 @@ class Peers:
         inode = _inode(near, far) or _inode(near, far)  # the table may be missing a line while it changes
         if inode is None:
             return NOBODY
-        with self._lock:
-            for fresh in (False, True):
-                if fresh:
-                    self._roles = self._look()
-                for pid, role in self._roles.items():
-                    if _has(pid, inode):
-                        return Peer(pid, role)
+        for fresh in (False, True):
+            if fresh:
+                self._look()
+            for pid, (role, _) in list(self._seen.items()):
+                if role and _has(pid, inode):
+                    return Peer(pid, role)
         return NOBODY
 
-    def _look(self) -> dict[int, str]:
-        found = {}
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            try:
-                line, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes() + b"\0"
-            except OSError:
-                continue
-            if self._mine not in environment:
-                continue
-            if b"awslambdaric" in line and (function := FUNCTION.search(environment)):
-                found[int(entry.name)] = function[1].decode()
-            elif b"smtp_gateway" in line:
-                found[int(entry.name)] = "gateway"
-        return found
+    def _look(self) -> None:
+        with self._lock:
+            now = time.monotonic()
+            there = {int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()}
+            known = {pid: seen for pid, seen in self._seen.items() if pid in there}
+            for pid in there:
+                role, since = known.get(pid, ("", now))
+                if not role and now - since < YOUNG:
+                    known[pid] = (self._role(pid), since)
+            self._seen = known
+
+    def _role(self, pid: int) -> str:
+        try:
+            line, environment = (Path(f"/proc/{pid}/{name}").read_bytes() + b"\0" for name in ("cmdline", "environ"))
+        except OSError:
+            return ""
+        if self._mine not in environment:
+            return ""
+        if b"awslambdaric" in line and (function := FUNCTION.search(environment)):
+            return function[1].decode()
+        return "gateway" if b"smtp_gateway" in line else ""
 
 
 def kill(peer: Peer, journal: Journal) -> None:

@@ -23,7 +23,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from tests.faults.journal import Journal
-from tests.faults.peers import NOBODY, Peer, Peers, kill
+from tests.faults.peers import Peer, Peers, kill
 
 STAGES = ("connect", "hello", "mail", "rcpt", "data", "content", "dot")
 LATE = 5.0  # seconds
@@ -128,7 +128,8 @@ class Remote:
         return None
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        peer = self._peers.of(writer.get_extra_info("peername"), writer.get_extra_info("sockname")) or NOBODY
+        ends = writer.get_extra_info("peername"), writer.get_extra_info("sockname")
+        peer = await self._loop.run_in_executor(None, self._peers.of, *ends)
         session = _Session(self, reader, writer, peer)
         try:
             await session.run()

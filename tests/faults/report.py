@@ -67,15 +67,20 @@ def facts(command: str) -> dict[str, str]:
     return {"date": now, "commit": commit + (" with changes" if changed else ""), "command": command}
 
 
-def markdown(results: list[Result], said: dict[str, str]) -> str:
+def read(files: list[Path]) -> tuple[list[Result], list[dict[str, str]]]:
+    """What `as_json` wrote, of several runs together: results and facts. A kind that was run again counts as then."""
+    runs = [json.loads(file.read_text("utf-8")) for file in files]
+    results = {kind["kind"]: Result.from_json(kind) for each in runs for kind in each["kinds"]}
+    return list(results.values()), [{name: each[name] for name in ("date", "commit", "command")} for each in runs]
+
+
+def markdown(results: list[Result], said: list[dict[str, str]]) -> str:
     total = sum((each.balance.outcomes for each in results), Counter[str]())
     twice = sum((each.balance.duplicates for each in results), Counter[str]())
     wrong = [f"{each.kind}: {line}" for each in results for line in each.balance.wrong]
     accepted = sum(each.balance.accepted for each in results)
     lines = [
-        f"- date: {said['date']}",
-        f"- commit: {said['commit']}",
-        f"- command: `{said['command']}`",
+        *(f"- {each['date']}, commit {each['commit']}: `{each['command']}`" for each in said),
         f"- {len(results)} kinds, {sum(len(each.seeds) for each in results)} plans, "
         f"{sum(each.balance.messages for each in results)} messages",
         "",
@@ -93,16 +98,22 @@ def markdown(results: list[Result], said: dict[str, str]) -> str:
             f"| {each.kind} | {_seeds(each.seeds)} | {books.messages} | {books.accepted} | {outcomes(books.outcomes)} "
             f"| {reasons} |"
         )
-    lines += ["", "Beside these: messages that no client had a 250 for, and notices.", ""]
     lines += [
-        "| kind | never accepted | stored, 250 lost | notices | what was done to it |",
+        "",
+        "Beside these: messages that never got a 250, submissions whose 250 was lost, and notices (recipients each).",
+        "",
+    ]
+    lines += [
+        "| kind | never accepted | stored, 250 lost | notices | what is broken; how often, where |",
         "| --- | ---: | --- | --- | --- |",
     ]
     for each in results:
         books = each.balance
         again = outcomes(books.again) if books.again else "none"
         notices = outcomes(books.notices) if books.notices else "none"
-        lines.append(f"| {each.kind} | {books.not_accepted} | {again} | {notices} | {_injected(each.injected)} |")
+        lines.append(
+            f"| {each.kind} | {books.not_accepted} | {again} | {notices} | {each.what}{_injected(each.injected)} |"
+        )
     if wrong:
         lines += ["", "Wrong:", "", *(f"- {line}" for line in wrong)]
     return "\n".join(lines) + "\n"
@@ -120,10 +131,12 @@ def _injected(injected: Counter[str]) -> str:
         words = at.split(" ")
         where = " ".join(words[:3] if act.startswith("KILL") else words[1:2]) if words[0] in ROLES else at
         short[f"{act.lower().replace('_', ' ')} {where}"] += count
-    return ", ".join(f"{count} x {words}" for words, count in sorted(short.items())) or "see above"
+    return "".join(
+        f"{'; ' if not at else ', '}{count} x {each}" for at, (each, count) in enumerate(sorted(short.items()))
+    )
 
 
-def write(results: list[Result], said: dict[str, str]) -> None:
+def write(results: list[Result], said: list[dict[str, str]]) -> None:
     """Everything above MARK in docs/reliability.md stays."""
     head = PAGE.read_text("utf-8").partition(MARK)[0]
     PAGE.write_text(f"{head}{MARK}\n{markdown(results, said)}", "utf-8")

@@ -59,7 +59,7 @@ class Case:
     journal: Told = field(default_factory=Told)
 
     def __post_init__(self) -> None:
-        self.journal.add(1.0, "stored", id=A, rcpt_to=[TO, GONE], pid=GATEWAY, began=0.9, answered=True)
+        self.journal.add(1.0, "stored", id=A, rcpt_to=[TO, GONE], pid=GATEWAY, answered=True)
         self.journal.add(5.5, "settled", id=A, part="one.example#0")
 
     def balance(self) -> Balance:
@@ -148,7 +148,7 @@ def no_answer_for_no_reason(case: Case) -> None:
 
 def again_without_a_reason(case: Case) -> None:
     stored_again(case)
-    case.journal.add(2.0, "stored", id=B, rcpt_to=[TO], pid=GATEWAY, began=1.9, answered=True)
+    case.journal.add(2.0, "stored", id=B, rcpt_to=[TO], pid=GATEWAY, answered=True)
 
 
 def stored_again(case: Case) -> None:
@@ -158,7 +158,7 @@ def stored_again(case: Case) -> None:
 
 
 def stored_and_lost(case: Case) -> None:
-    case.journal.add(2.0, "stored", id=B, rcpt_to=[TO], pid=GATEWAY, began=1.9, answered=False)
+    case.journal.add(2.0, "stored", id=B, rcpt_to=[TO], pid=GATEWAY, answered=False)
 
 
 @pytest.mark.parametrize(
@@ -212,7 +212,7 @@ def test_a_worker_killed_before_its_note_explains_a_duplicate() -> None:
 def test_a_250_that_was_lost_explains_a_second_submission(answered: bool) -> None:
     case = Case()
     stored_again(case)
-    case.journal.add(0.5, "stored", id=B, rcpt_to=[TO], pid=GATEWAY + 1, began=0.4, answered=answered)
+    case.journal.add(0.5, "stored", id=B, rcpt_to=[TO], pid=GATEWAY + 1, answered=answered)
     if answered:
         case.journal.add(0.6, "killed", pid=GATEWAY + 1, role="gateway")
     books = case.balance()

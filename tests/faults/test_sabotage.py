@@ -4,10 +4,10 @@ import random
 
 from relay.encoding import encode_delivery
 from relay.submission import Delivery, Inline
-from tests.faults.books import UNEXPLAINED
+from tests.faults.books import UNEXPLAINED, Submitted
 from tests.faults.harness import settle
 from tests.faults.rules import Act, Rule
-from tests.faults.world import SENDER, TAKEN, Submitted, World, content, world
+from tests.faults.world import SENDER, TAKEN, World, content, world
 from tests.system import USER
 
 TO = "ok@one.example"
