@@ -1,6 +1,7 @@
 """`make faults`: each kind of fault with each seed, on the whole local system; exit 1 if the books don't balance."""
 
 import argparse
+import contextlib
 import os
 import signal
 import sys
@@ -93,8 +94,9 @@ def _options(options: argparse.Namespace) -> str:
 def _stop() -> None:
     """What was started by us, each of which stops what it has started itself; the threads end with this process."""
     for task in Path("/proc/self/task").iterdir():
-        for pid in (task / "children").read_text().split():
-            os.kill(int(pid), signal.SIGTERM)
+        with contextlib.suppress(OSError):  # it has ended
+            for pid in (task / "children").read_text().split():
+                os.kill(int(pid), signal.SIGTERM)
     os._exit(130)
 
 
