@@ -400,8 +400,10 @@ _FROM = st.one_of(
 
 def displayed(text: str) -> set[str]:
     """The domains of the addresses that the standard library finds; what can be no domain is nobody's."""
-    strict: dict[str, Any] = {"strict": True} if "strict" in inspect.signature(getaddresses).parameters else {}
-    found = [address for _, address in [*getaddresses([text], **strict), *getaddresses([text])]]
+    # Both ways: strict is the default of newer Pythons, and unknown to older ones.
+    known = "strict" in inspect.signature(getaddresses).parameters
+    ways: list[dict[str, Any]] = [{"strict": True}, {"strict": False}] if known else [{}]
+    found = [address for way in ways for _, address in getaddresses([text], **way)]
     return _domains(each.rpartition("@")[2] for each in found if "@" in each)
 
 
