@@ -8,9 +8,8 @@ from email.utils import format_datetime
 from typing import Final
 
 from relay.errors import PermanentError
-from relay.header import IDENTITY_FIELDS, MAX_FIELDS, MAX_HEADER, Field, Header, HeaderError
+from relay.header import IDENTITY_FIELDS, MAX_DOMAINS, MAX_FIELDS, MAX_HEADER, Field, Header, HeaderError
 
-MAX_DOMAINS: Final = 20  # sender domains of a message, as relay.validate has it
 MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
 # One address as most From fields have it, without quotes, comments or encoded words. It only spares relay.header what
 # nobody can read otherwise.

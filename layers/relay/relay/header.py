@@ -17,6 +17,7 @@ MAX_HEADER: Final = 262_144  # octets, the blank line included
 MAX_FIELDS: Final = 2_000
 MAX_IDENTITIES: Final = 65_536  # octets of all identity fields together
 MAX_ADDRESSES: Final = 1_000  # in all identity fields together
+MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
 
 IDENTITY_FIELDS: Final = (b"from", b"sender", b"resent-from")
 _ONCE: Final = (b"from", b"sender")  # RFC 5322 §3.6; each resending adds a Resent-From of its own

@@ -14,7 +14,7 @@ from typing import Final
 
 from relay.encoding import encode_delivery, encode_report, encode_submission, fits_inline
 from relay.errors import OutageError, RelayError, TemporaryError
-from relay.header import MAX_HEADER, Header, HeaderError, read_header
+from relay.header import MAX_DOMAINS, MAX_HEADER, Header, HeaderError, read_header
 from relay.hold import TellOwner, time
 from relay.outcome import HELD, Outcome, Report, State
 from relay.ports import Clock, ContentStore, Ledger, Queue
@@ -37,7 +37,6 @@ from relay.submission import (
     recipients_by_part,
 )
 
-MAX_DOMAINS: Final = 20  # sender domains of one message: each costs up to twenty DNS lookups
 LARGE_AT_ONCE: Final = 2  # stored messages read whole for DKIM: of 40 MB each, in 512 MB
 HOLD_PAUSE: Final = 1800.0  # seconds: so soon after the records are back held mail goes on
 ROOM: Final = 10.0  # seconds before the deadline for what follows from the verdicts
