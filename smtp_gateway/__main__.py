@@ -20,6 +20,7 @@ from relay.clock import SystemClock
 from relay.settings import SettingsError
 from smtp_gateway import server
 from smtp_gateway.accounts import Authenticator
+from smtp_gateway.certificates import tls_context
 from smtp_gateway.connection import Site
 from smtp_gateway.log import Log
 from smtp_gateway.senders import Senders
@@ -33,7 +34,7 @@ def main(environment: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environment(environment)
         client = AwsClient.from_environment(environment)
-        tls = server.tls_context(settings.cert_file, settings.key_file)
+        tls = tls_context(settings.cert_file, settings.key_file)
         sockets = server.bind(settings.listen), server.bind(settings.tls_listen)
     except (SettingsError, ListenError) as error:
         sys.stderr.write(f"smtp_gateway: {error}\n")

@@ -8,15 +8,14 @@ import pytest
 
 from relay.encoding import decode_submission
 from relay.errors import TemporaryError
-from relay.settings import SettingsError
 from relay.submission import Inline
 from smtp_gateway import replies
 from smtp_gateway.connection import Timeouts
 from smtp_gateway.data import Room
-from smtp_gateway.server import ListenError, bind, tls_context
+from smtp_gateway.server import ListenError, bind
 from smtp_gateway.session import Limits
 from smtp_gateway.settings import Endpoint
-from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, certificate, client_context, plain, running
+from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, client_context, plain, running
 
 MESSAGE = b"From: jo@example.com\r\nDate: x\r\nMessage-ID: <1@example.com>\r\n\r\n.dot\r\nbody\r\n"
 ENVELOPE = b"MAIL FROM:<jo@example.com>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
@@ -428,27 +427,3 @@ def test_ipv6() -> None:
         pytest.skip("no IPv6 on this machine")
     with bound:
         assert bound.getsockname()[1]
-
-
-CERTIFICATES = {
-    "no certificate": ("missing", "key", "GATEWAY_CERT_FILE="),
-    "no key": ("cert", "missing", "GATEWAY_KEY_FILE="),
-    "not a certificate": ("rubbish", "key", "GATEWAY_CERT_FILE="),
-    "not a key": ("cert", "rubbish", "GATEWAY_KEY_FILE="),
-    "another's key": ("cert", "other", "GATEWAY_KEY_FILE="),
-    "a folder": ("cert", "folder", "GATEWAY_KEY_FILE="),
-}
-
-
-@pytest.mark.parametrize(("cert", "key", "start"), CERTIFICATES.values(), ids=CERTIFICATES)
-def test_a_bad_certificate_is_named(tmp_path: Any, cert: str, key: str, start: str) -> None:
-    (tmp_path / "rubbish").write_text("rubbish\n")
-    cert_file, key_file = certificate()
-    certificate.cache_clear()
-    other = certificate()[1]
-    files = {"cert": cert_file, "key": key_file, "other": other, "rubbish": tmp_path / "rubbish"}
-    files |= {"missing": tmp_path / "missing", "folder": tmp_path}
-    with pytest.raises(SettingsError) as caught:
-        tls_context(str(files[cert]), str(files[key]))
-    assert str(caught.value).startswith(start)
-    assert "\n" not in str(caught.value)
