@@ -14,6 +14,7 @@ from relay.smtp.tls import Tls
 T = TypeVar("T")
 
 BLOCK: Final = 262_144  # octets of content handed to the socket at a time
+ROOM: Final = 16_384  # octets read at a time: a TLS record; more than what answers 100 recipients
 
 
 class BrokenError(Exception):
@@ -33,7 +34,7 @@ class TlsFailedError(Exception):
     """There is no TLS, for the reason given; plaintext, where no policy forbids it, needs a new connection."""
 
 
-class Connection(asyncio.Protocol):
+class Connection(asyncio.BufferedProtocol):
     """An SMTP session. Use `connect` to make one.
 
     host, address: the remote. tls: "TLSv1.3", "TLSv1.3 verified" or "". capabilities: after EHLO.
@@ -50,6 +51,7 @@ class Connection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self.opened = self._loop.time()
         self._transport: asyncio.Transport | None = None
+        self._room = memoryview(bytearray(ROOM))  # our own: asyncio.Protocol allocates 256 KiB for each read
         self._reader = ReplyReader()
         self._replies: deque[Reply] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -157,16 +159,19 @@ class Connection(asyncio.Protocol):
         if tls.verified:
             self.tls += " verified"
 
-    # --- asyncio.Protocol ----------------------------------------------------------------------
+    # --- asyncio.BufferedProtocol ----------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - asyncio names it
+        return self._room
+
+    def buffer_updated(self, nbytes: int) -> None:
         if self._broken:
             return
         try:
-            self._replies += self._reader.feed(data)
+            self._replies += self._reader.feed(bytes(self._room[:nbytes]))
         except ProtocolError as error:
             self._end(str(error))
             return
