@@ -21,12 +21,12 @@ from relay.settings import SettingsError
 from smtp_gateway import server
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import tls_context
-from smtp_gateway.connection import Site
+from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import ListenError, Server
-from smtp_gateway.session import Limits
 from smtp_gateway.settings import Settings
+from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
 
 

@@ -3,59 +3,22 @@
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
 from typing import Final, cast
 
 from relay.errors import TemporaryError
 from relay.proof.ruling import Question, Standing
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
-from smtp_gateway.data import Room
+from smtp_gateway.deadlines import Deadlines, Due
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
-from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
-from smtp_gateway.senders import Senders
-from smtp_gateway.session import Limits, Session
+from smtp_gateway.session import Session
+from smtp_gateway.site import Site
 from smtp_gateway.states import State
 from smtp_gateway.submit import Peer
 from smtp_gateway.tls import Tls
 
-ROOM: Final = 268_435_456  # octets of large content in all sessions together; up to four copies of one exist
 BACKLOG: Final = 65_536  # octets kept for a session that waits for us; then its socket isn't read
-
-
-@dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Seconds. idle: nothing came (RFC 5321 §4.5.3.2.7 asks for 5 minutes). login: from connecting to
-    authenticated. data: a whole message. lone_lf: a line that seems to end in LF alone goes on. linger: the
-    client closes its side. patience with its reading is `idle`, too."""
-
-    idle: float = 300.0
-    login: float = 60.0
-    data: float = 1800.0
-    lone_lf: float = 1.0
-    linger: float = 2.0
-
-
-@dataclass(slots=True)
-class Site:
-    """What all connections share. authenticate: credentials -> account or None, TemporaryError if it can't
-    be checked. submit: a message -> its reply."""
-
-    host_name: str
-    tls: ssl.SSLContext
-    authenticate: Callable[[Credentials], Awaitable[str | None]]
-    senders: Senders
-    submit: Callable[[Message, Peer], Awaitable[Reply]]
-    log: Log
-    limits: Limits = field(default_factory=Limits)
-    timeouts: Timeouts = field(default_factory=Timeouts)
-    room: Room = field(default_factory=lambda: Room(ROOM))
-    max_connections: int = 1000
-    connections: set["Connection"] = field(default_factory=set)
-    empty: asyncio.Event = field(default_factory=asyncio.Event)
-    draining: bool = False
 
 
 class Connection(asyncio.Protocol):
@@ -73,8 +36,7 @@ class Connection(asyncio.Protocol):
         self._lost = False
         self._clogged = False  # the client doesn't read
         self._reading = True
-        self._started = self._last = self._loop.time()
-        self._data_since = 0.0
+        self._deadlines = Deadlines(site.timeouts, self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
 
     # --- what the loop calls -------------------------------------------------------------------
@@ -118,12 +80,10 @@ class Connection(asyncio.Protocol):
     # --- what the server calls -----------------------------------------------------------------
 
     def drain(self) -> None:
-        """End now between transactions; else after this one."""
         if not self._session.event and not self._session.in_transaction:
             self._end(replies.SHUTTING_DOWN, "shutting down")
 
     def abort(self) -> None:
-        """End now, whatever is under way. A message that the queue has not acknowledged was not promised."""
         if not self._session.event:
             self._send(replies.SHUTTING_DOWN.wire)
         self._transport.close()
@@ -137,7 +97,7 @@ class Connection(asyncio.Protocol):
         session = self._session
         if self._lost:  # what is in the buffer has nobody to hear of it
             return
-        self._last = self._loop.time()
+        self._deadlines.heard(self._loop.time())
         try:
             reply += session.receive(data) + self._rule()
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
@@ -164,7 +124,8 @@ class Connection(asyncio.Protocol):
         session = self._session
         match session.event:
             case None:
-                self._watch()
+                if self._deadlines.moved(session):
+                    self._arm()
             case StartTls():
                 session.tls_started()
                 self._tls = Tls(self._site.tls)
@@ -186,7 +147,7 @@ class Connection(asyncio.Protocol):
                 reply = await self._prove(event)
             case Message():
                 reply = session.answered(await self._submit(event))
-                self._data_since = 0.0
+                self._deadlines.answered()
         self._task = None
         self._advance(reply)
         self._forget()
@@ -297,33 +258,12 @@ class Connection(asyncio.Protocol):
 
     # --- deadlines -----------------------------------------------------------------------------
 
-    def _watch(self) -> None:
-        """After each step: note when DATA began; see to it that the timer isn't too late for the nearest deadline."""
-        session = self._session
-        if session.state is not State.DATA:
-            self._data_since = 0.0
-            if session.backlog and session.lacks_cr:
-                self._arm()
-        elif not self._data_since:
-            self._data_since = self._last
-            self._arm()
-
-    def _deadline(self) -> tuple[float, Reply, str]:
-        """The nearest: when, what to say, what to log."""
-        times, session = self._site.timeouts, self._session
-        found = [(self._last + times.idle, replies.IDLE, "idle")]
-        if self._task:
-            found = [(self._loop.time() + times.idle, replies.IDLE, "idle")]  # our turn: we have other limits
-        elif session.lacks_cr:
-            found.append((self._last + times.lone_lf, replies.LINE_HAS_NO_END, "line ends in LF"))
-        if not session.logged_in:
-            found.append((self._started + times.login, replies.NO_LOGIN, "no login in time"))
-        if self._data_since:
-            found.append((self._data_since + times.data, replies.TOO_SLOW, "data took too long"))
-        return min(found, key=lambda each: each[0])
+    def _nearest(self) -> Due:
+        return self._deadlines.nearest(self._session, self._loop.time(), busy=self._task is not None)
 
     def _arm(self) -> None:
-        when = self._deadline()[0]
+        """See to it that the timer isn't too late for the nearest deadline."""
+        when = self._nearest().when
         if self._timer:
             if self._timer.when() <= when:
                 return  # it will look again
@@ -332,7 +272,7 @@ class Connection(asyncio.Protocol):
 
     def _tick(self) -> None:
         self._timer = None
-        when, reply, why = self._deadline()
+        when, reply, why = self._nearest()
         if when > self._loop.time():
             self._arm()
         elif self._task:

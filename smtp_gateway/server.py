@@ -5,8 +5,9 @@ import contextlib
 import socket
 from typing import Final
 
-from smtp_gateway.connection import Connection, Site
+from smtp_gateway.connection import Connection
 from smtp_gateway.settings import Endpoint
+from smtp_gateway.site import Site
 
 PENDING: Final = 1024  # connections that the kernel holds for us
 DRAIN: Final = 25.0  # seconds for what is under way: ECS kills 30 s after SIGTERM (AWS: StopTask)

@@ -6,7 +6,6 @@ command that was sent after a message, or a sender to be proved, runs before the
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Final
 
 from relay.address import Address
@@ -15,21 +14,11 @@ from smtp_gateway.auth import Challenge, Credentials
 from smtp_gateway.commands import Mail, Verb
 from smtp_gateway.data import Body, Flaw, Room
 from smtp_gateway.events import Authenticate, Close, Event, Message, Prove, StartTls
+from smtp_gateway.limits import Limits, Tally
 from smtp_gateway.replies import Refused, Reply
 from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
 
 LARGEST_ENVELOPE: Final = 400_000  # octets: in JSON it is up to half as long again, beside the content inline
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """size: octets of a message. The rest are counts: recipients of a message; errors and failed
-    authentications of a session."""
-
-    size: int = 41_943_040
-    recipients: int = 1000
-    errors: int = 20
-    failed_logins: int = 3
 
 
 class Session:
@@ -46,8 +35,7 @@ class Session:
         self._scanned = 0  # of the buffer: no CRLF begins before it
         self._skipping = False  # the rest of a line that is too long
         self._helo = ""
-        self._errors = 0
-        self._failed_logins = 0
+        self._tally = Tally(limits)
         self._exchange: auth.Exchange = auth.Plain()
         self._room = room or Room(4 * limits.size)
         self._body = Body(0, self._room)
@@ -197,14 +185,8 @@ class Session:
         if self.account:
             self.refusals.append(reply)
         wire = reply.wire
-        if reply is replies.WRONG_LOGIN:
-            self._failed_logins += 1
-            if self._failed_logins >= self._limits.failed_logins:
-                wire += self.close(replies.TOO_MANY_FAILED_LOGINS, "failed logins")
-        elif reply.counts:
-            self._errors += 1
-            if self._errors >= self._limits.errors:
-                wire += self.close(replies.TOO_MANY_ERRORS, "errors")
+        if ended := self._tally.refused(reply):
+            wire += self.close(*ended)
         return wire
 
     def _go(self, turn: Turn) -> None:

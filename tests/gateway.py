@@ -23,12 +23,13 @@ from relay.ports import Account
 from relay.proof.ruling import Question, Ruling, Standing
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import tls_context
-from smtp_gateway.connection import Site, Timeouts
+from smtp_gateway.deadlines import Timeouts
+from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import Server, bind
-from smtp_gateway.session import Limits
 from smtp_gateway.settings import Endpoint
+from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
 from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeQueue
 

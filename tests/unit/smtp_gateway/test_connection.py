@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from relay.proof.ruling import Ruling, Standing
-from smtp_gateway.connection import Connection, Timeouts
+from smtp_gateway.connection import Connection
+from smtp_gateway.deadlines import Timeouts
 from tests.gateway import LOOPS, USER, Gateway, Wire, running
 
 MAIL = b"MAIL FROM:<jo@example.com>"

@@ -27,10 +27,11 @@ from relay.header import HeaderError, read_header
 from relay.proof.ruling import Ruling, Standing
 from smtp_gateway import replies
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
+from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.message import other_domains
 from smtp_gateway.senders import UNKNOWN, Senders
-from smtp_gateway.session import Limits, Session
+from smtp_gateway.session import Session
 from tests.fakes import FakeClock
 from tests.gateway import FakeAsk
 

@@ -10,10 +10,10 @@ from relay.encoding import decode_submission
 from relay.errors import TemporaryError
 from relay.submission import Inline
 from smtp_gateway import replies
-from smtp_gateway.connection import Timeouts
 from smtp_gateway.data import Room
+from smtp_gateway.deadlines import Timeouts
+from smtp_gateway.limits import Limits
 from smtp_gateway.server import ListenError, bind
-from smtp_gateway.session import Limits
 from smtp_gateway.settings import Endpoint
 from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, client_context, plain, running
 

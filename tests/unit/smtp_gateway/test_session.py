@@ -8,7 +8,8 @@ from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.commands import Verb
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
-from smtp_gateway.session import Limits, Session
+from smtp_gateway.limits import Limits
+from smtp_gateway.session import Session
 from smtp_gateway.states import ANYWHERE, TRANSITIONS, State, Turn, out_of_order
 
 COMMANDS = (

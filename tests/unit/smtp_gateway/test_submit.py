@@ -12,10 +12,11 @@ from relay.proof.ruling import Question, Ruling, Standing
 from relay.submission import Inline, Stored
 from smtp_gateway import replies
 from smtp_gateway.events import Message
+from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
-from smtp_gateway.session import Limits, Session
+from smtp_gateway.session import Session
 from smtp_gateway.submit import Peer, Submit
 from tests.fakes import FakeClock, FakeContent, FakeQueue
 from tests.gateway import FakeAsk

@@ -1,0 +1,51 @@
+"""What all connections of a process share."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from smtp_gateway.auth import Credentials
+from smtp_gateway.data import Room
+from smtp_gateway.deadlines import Timeouts
+from smtp_gateway.events import Message
+from smtp_gateway.limits import Limits
+from smtp_gateway.log import Log
+from smtp_gateway.replies import Reply
+from smtp_gateway.senders import Senders
+from smtp_gateway.submit import Peer
+
+ROOM: Final = 268_435_456  # octets of large content in all sessions together; up to four copies of one exist
+
+
+class Open(Protocol):
+    """A connection, as the server sees it."""
+
+    def drain(self) -> None:
+        """End now between transactions; else after this one."""
+        ...
+
+    def abort(self) -> None:
+        """End now, whatever is under way. A message that the queue has not acknowledged was not promised."""
+        ...
+
+
+@dataclass(slots=True)
+class Site:
+    """authenticate: credentials -> account or None, TemporaryError if it can't be checked. submit: a message -> its
+    reply."""
+
+    host_name: str
+    tls: ssl.SSLContext
+    authenticate: Callable[[Credentials], Awaitable[str | None]]
+    senders: Senders
+    submit: Callable[[Message, Peer], Awaitable[Reply]]
+    log: Log
+    limits: Limits = field(default_factory=Limits)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    room: Room = field(default_factory=lambda: Room(ROOM))
+    max_connections: int = 1000
+    connections: set[Open] = field(default_factory=set)
+    empty: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
