@@ -29,6 +29,9 @@ class Verb(Enum):
 
 _VERBS: Final = {verb.value: verb for verb in Verb}
 _NOT_OFFERED: Final = frozenset({b"EXPN", b"HELP", b"TURN", b"ETRN", b"ATRN", b"SEND", b"SOML", b"SAML", b"BURL"})
+# How other protocols begin: a TLS handshake (RFC 8446 §5.1), HTTP (RFC 9110 §9, 5789, 9113 §3.4). What a browser sends
+# after that may be commands that a web page chose.
+FOREIGN: Final = re.compile(rb"\x16|(?:GET|HEAD|POST|PUT|DELETE|CONNECT|OPTIONS|TRACE|PATCH|PRI) ")
 
 # Octets of a line with its CRLF: RFC 5321 §4.5.3.1.4, and what each extension offered adds to MAIL:
 # SIZE 26 (RFC 1870 §3), BODY 17 (RFC 6152 §2), SMTPUTF8 10 (RFC 6531 §3.1), AUTH 500 (RFC 4954 §5),

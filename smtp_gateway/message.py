@@ -10,7 +10,7 @@ from typing import Final
 from relay.errors import PermanentError
 from relay.header import IDENTITY_FIELDS, MAX_DOMAINS, MAX_FIELDS, MAX_HEADER, Field, Header, HeaderError
 
-MAX_RECEIVED: Final = 50  # RFC 5321 §6.3: loops are told by their trace, at a limit of normally 100 or less
+MAX_RECEIVED: Final = 50  # so many are a loop (RFC 5321 §6.3 has 100, for mail that may have come a long way)
 # One address as most From fields have it, without quotes, comments or encoded words. It only spares relay.header what
 # nobody can read otherwise.
 _PLAIN_FROM: Final = re.compile(rb"[ \t]*(?:[A-Za-z0-9 _.'-]*<)?[A-Za-z0-9._+-]+@([A-Za-z0-9.-]+)(>?)[ \t]*")
@@ -93,8 +93,8 @@ def prepare(header: Header, trace: Trace) -> bytes:
         raise HeaderError(f"the header has more than {MAX_FIELDS} fields")
     if header.end + ADDED_OCTETS > MAX_HEADER:
         raise HeaderError(f"the header is longer than {MAX_HEADER} octets")
-    if names.count(b"received") > MAX_RECEIVED:
-        raise LoopError(f"more than {MAX_RECEIVED} Received fields; it seems to go round in a loop")
+    if names.count(b"received") >= MAX_RECEIVED:
+        raise LoopError(f"{MAX_RECEIVED} Received fields or more; it seems to go round in a loop")
     signed = b"dkim-signature" in names
     added = b"" if signed else _missing(names, trace)
     blind = [each for each in header.fields if each.name in _BLIND]

@@ -118,6 +118,7 @@ LINE_TOO_LONG: Final = Reply(500, "5.5.2", "Line too long", counts=True)
 AUTH_LINE_TOO_LONG: Final = Reply(500, "5.5.6", "Line too long", counts=True)  # RFC 4954 §6
 BAD_LINE: Final = Reply(500, "5.5.2", "Lines end in CRLF and hold no other CR, LF or NUL", counts=True)
 LINE_HAS_NO_END: Final = Reply(521, "5.5.2", "Lines end in CRLF, not in LF", counts=True)
+NOT_SMTP: Final = Reply(521, "5.5.1", "This is SMTP, not HTTP; and TLS begins with STARTTLS here")
 NOT_ASCII: Final = Reply(500, "5.5.2", "Not ASCII and not UTF-8", counts=True)
 UNKNOWN_COMMAND: Final = Reply(500, "5.5.2", "Unknown command", counts=True)
 BAD_HELLO: Final = Reply(501, "5.5.4", "Give a host name or an address literal", counts=True)

@@ -16,7 +16,7 @@ from smtp_gateway.data import Body, Flaw, Room
 from smtp_gateway.events import Authenticate, Close, Event, Message, Prove, StartTls
 from smtp_gateway.limits import Limits, Tally
 from smtp_gateway.replies import Refused, Reply
-from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, State, Turn, out_of_order
+from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, UNGREETED, State, Turn, out_of_order
 
 LARGEST_ENVELOPE: Final = 400_000  # octets: in JSON it is up to half as long again, beside the content inline
 
@@ -131,6 +131,8 @@ class Session:
         while self._buffer and self.event is None:
             if self._state is State.DATA:
                 reply = self._content()
+            elif self._state in UNGREETED and not self._skipping and commands.FOREIGN.match(self._buffer):
+                reply = self.close(replies.NOT_SMTP, "not SMTP")  # at once: the line may be long, or never end
             else:
                 line = self._line()
                 if line is None:

@@ -68,6 +68,7 @@ TRANSITIONS: Final[Mapping[State, _Row]] = {
     State.CLOSED: {},
 }
 ANYWHERE: Final = frozenset({Verb.NOOP, Verb.VRFY, Verb.RSET, Verb.QUIT, Verb.BDAT})
+UNGREETED: Final = frozenset({State.OPEN, State.SEALED})
 _PLAINTEXT: Final = frozenset({State.OPEN, State.PLAIN})
 _ENVELOPE: Final = (Verb.MAIL, Verb.RCPT, Verb.DATA)
 TRANSACTION: Final = frozenset({State.PROVING, State.MAIL, State.RCPT, State.DATA, State.SUBMITTING})

@@ -74,6 +74,8 @@ BAD = [
     ('"j\\\no"@example.com', "mailbox name"),
     ("jo(comment)@example.com", "mailbox name"),
     ("j\0o@example.com", "mailbox name"),
+    ("=?utf-8?q?jo?=@example.com", "encoded word"),
+    ('"=?utf-8?B?am8=?="@example.com', "encoded word"),
     ("j\x85o@example.com", "control character"),
     ("j\u2028o@example.com", "control character"),
     ("j\ud800o@example.com", "control character"),

@@ -25,6 +25,7 @@ _DOT_STRING: Final = re.compile(rf"{_ATOM}(?:\.{_ATOM})*")
 # Quoted-string of RFC 5321 §4.1.2: qtextSMTP and quoted-pairSMTP hold no control characters
 _QUOTED: Final = re.compile(r'"((?:[ !#-\[\]-~\u0080-\U0010ffff]|\\[ -~])*)"')
 _QUOTED_PAIR: Final = re.compile(r"\\(.)")
+_ENCODED_WORD: Final = re.compile(r"=\?[^?]*\?[bBqQ]\?")  # how one begins (RFC 2047 §2)
 
 
 class AddressError(PermanentError):
@@ -124,6 +125,8 @@ def _parse_local(text: str) -> str:
         local = text
     else:
         raise AddressError("the part before the @ is not a valid mailbox name")
+    if _ENCODED_WORD.search(local):  # RFC 2047 §5: never in an address; decoded by some, it is another one
+        raise AddressError("the part before the @ has an encoded word")
     if not local.isascii() and any(unicodedata.category(each) in _UNFIT for each in local):
         raise AddressError("the part before the @ has a control character")
     if len(local.encode("utf-8", "replace")) > MAX_LOCAL:
