@@ -70,7 +70,7 @@ def test_version_1_decodes_for_ever(golden: str) -> None:
         "delivery": encoding.encode_delivery,
         "report": encoding.encode_report,
     }[kind]
-    assert json.loads(encode(decode(body))) == json.loads(body)  # type: ignore[operator]
+    assert encode(decode(body)) == body.rstrip()  # type: ignore[operator]
 
 
 GOOD = json.loads(

@@ -20,8 +20,7 @@ as it gets. An attempt whose outcomes the ledger has is never sent again, howeve
 import asyncio
 import random
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -122,33 +121,39 @@ class Deliver:
             return
         # The relay's own notices go on. Asked before the claim, which would outlive a failure here for minutes.
         enabled = delivery.notice or await self._enabled(delivery.account)
-        async with self._memory.hold(delivery):
-            now = self._clock.now()
-            if deadline - now < self._timing.start:
-                await self._wait(delivery, now)
-                return
-            owner, until = self._owner(), now + self._timing.claim
-            match await self._ledger.claim(delivery, owner=owner, now=now, until=until):
-                case Held(until=theirs):
-                    await self._wait(delivery, theirs)
-                case Finished(entry):
-                    # A copy of the submission was refused: the sender isn't proved, and is told as validate tells.
-                    stage = "validate" if entry.refused else "deliver"
-                    await self._report(delivery, tuple(entry.outcomes.values()), stage)
-                case Superseded():
-                    pass  # the later attempt was queued before the ledger moved on to it
-                case Claimed(entry):
-                    ends = min(deadline, until) - self._timing.settle
-                    await self._attempt(delivery, entry, owner, ends, enabled=enabled)
+        held = await self._memory.take(delivery)
+        try:
+            await self._claimed(delivery, deadline, enabled=enabled)
+        finally:
+            self._memory.give(held)
+
+    async def _claimed(self, delivery: Delivery, deadline: float, *, enabled: bool) -> None:
+        now = self._clock.now()
+        if deadline - now < self._timing.start:
+            await self._wait(delivery, now)
+            return
+        owner, until = self._owner(), now + self._timing.claim
+        match await self._ledger.claim(delivery, owner=owner, now=now, until=until):
+            case Claimed(entry):
+                ends = min(deadline, until) - self._timing.settle
+                await self._attempt(delivery, entry, owner, ends, enabled=enabled)
+            case Held(until=theirs):
+                await self._wait(delivery, theirs)
+            case Finished(entry):
+                # A copy of the submission was refused: the sender isn't proved, and is told as validate tells.
+                stage = "validate" if entry.refused else "deliver"
+                await self._report(delivery, tuple(entry.outcomes.values()), stage)
+            case Superseded():
+                pass  # the later attempt was queued before the ledger moved on to it
 
     async def _attempt(
         self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float, *, enabled: bool
     ) -> None:
         recipients = tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))
         noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
-        checked = Checked()
         if len(noted) == len(recipients) and all(outcome.attempt == delivery.attempt for outcome in noted):
-            outcomes, known = noted, entry.outcomes  # sent and settled before: only what follows is left to do
+            # Sent and settled before: only what follows is left to do.
+            outcomes, known, checked = noted, entry.outcomes, Checked()
         else:
             checked = await self._suppressions.check(delivery.id, delivery.account, tuple(map(key, recipients)))
             outcomes = await self._decide(delivery, recipients, checked, deadline, enabled=enabled)
@@ -164,7 +169,8 @@ class Deliver:
         await self._report(delivery, tuple(known.values()) if final else outcomes)
         if not final:
             await self._next(delivery, tuple(each for each in outcomes if not each.state.final), owner)
-        await self._lift(checked, outcomes)
+        if checked.known:
+            await self._lift(checked, outcomes)
 
     async def _decide(
         self, delivery: Delivery, recipients: tuple[str, ...], checked: Checked, deadline: float, *, enabled: bool
@@ -175,7 +181,9 @@ class Deliver:
             return tuple(cancelled(each, attempt=attempt, now=now) for each in recipients)
         if not enabled:
             return self._judged(delivery, tuple(_disabled(each) for each in recipients))
-        barred = in_force(checked, recipients, now)
+        barred = in_force(checked, recipients, now) if checked.known else {}
+        if not barred:
+            return await self._send(delivery, recipients, deadline)
         outcomes = {each: refused(each, why, attempt=attempt, now=now) for each, why in barred.items()}
         if rest := tuple(each for each in recipients if each not in barred):
             outcomes |= {each.recipient: each for each in await self._send(delivery, rest, deadline)}
@@ -199,7 +207,10 @@ class Deliver:
         return self._judged(delivery, await self._transport.send(delivery, recipients, content, deadline=deadline))
 
     def _judged(self, delivery: Delivery, replies: tuple[RecipientReply, ...]) -> tuple[Outcome, ...]:
-        attempt, now, chance = delivery.attempt, self._clock.now(), self._chance()
+        attempt, now = delivery.attempt, self._clock.now()
+        if all(each.ok for each in replies):
+            return tuple(_delivered(each, attempt, now) for each in replies)
+        chance = self._chance()
         clock = {
             Ends.NOW: None,
             Ends.EXPIRY: self._retry.next_due(
@@ -208,7 +219,12 @@ class Deliver:
             Ends.MENDED: self._retry.later(attempt=attempt, now=now, chance=chance),
         }
         gone = dead(replies)
-        return tuple(_outcome(each, attempt, now, clock, is_dead=each.recipient in gone) for each in replies)
+        return tuple(
+            _delivered(each, attempt, now)
+            if each.ok
+            else _failed(each, attempt, now, clock, is_dead=each.recipient in gone)
+            for each in replies
+        )
 
     async def _settle(
         self, delivery: Delivery, owner: str, outcomes: tuple[Outcome, ...], final: bool, deadline: float
@@ -299,8 +315,8 @@ class _Memory:
         self._left = octets
         self._waiting: set[asyncio.Future[None]] = set()
 
-    @asynccontextmanager
-    async def hold(self, delivery: Delivery) -> AsyncIterator[None]:
+    async def take(self, delivery: Delivery) -> int:
+        """What `delivery` needs, once it is there; `give` it back."""
         size = delivery.content.size * COPIES if isinstance(delivery.content, Stored) else 0
         need = min(size, self._all)
         while self._left < need:
@@ -311,13 +327,13 @@ class _Memory:
             finally:
                 self._waiting.discard(turn)
         self._left -= need
-        try:
-            yield
-        finally:
-            self._left += need
-            for turn in self._waiting:
-                if not turn.done():
-                    turn.set_result(None)
+        return need
+
+    def give(self, held: int) -> None:
+        self._left += held
+        for turn in self._waiting:
+            if not turn.done():
+                turn.set_result(None)
 
 
 def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:
@@ -330,30 +346,43 @@ def _disabled(recipient: str) -> RecipientReply:
     return RecipientReply(recipient, False, False, 451, "4.7.13", text)  # IANA: X.7.13, user account disabled
 
 
-def _outcome(
+def _delivered(reply: RecipientReply, attempt: int, now: float) -> Outcome:
+    return Outcome(
+        reply.recipient,
+        State.DELIVERED,
+        now,
+        attempt,
+        reply.code,
+        reply.enhanced,
+        reply.text,
+        reply.remote,
+        reply.tls,
+        dsn=reply.dsn,
+    )
+
+
+def _failed(
     reply: RecipientReply, attempt: int, now: float, clock: Mapping[Ends, float | None], *, is_dead: bool
 ) -> Outcome:
     """clock: when the next attempt is due; None if there is to be none."""
-    judged = None if reply.ok else judge(reply.code, reply.enhanced, reply.text, reply.stage, reply.remote)
-    next_due = None if judged is None else clock[judged.ends]
-    if judged is None:
-        state = State.DELIVERED
-    elif judged.ends is Ends.NOW:
+    judged = judge(reply.code, reply.enhanced, reply.text, reply.stage, reply.remote)
+    next_due = clock[judged.ends]
+    if judged.ends is Ends.NOW:
         state = State.BOUNCED
     else:
         state = State.EXPIRED if next_due is None else State.DEFERRED
     return Outcome(
-        recipient=reply.recipient,
-        state=state,
-        time=now,
-        attempt=attempt,
-        code=reply.code,
-        enhanced=reply.enhanced,
-        text=reply.text,
-        remote=reply.remote,
-        tls=reply.tls,
+        reply.recipient,
+        state,
+        now,
+        attempt,
+        reply.code,
+        reply.enhanced,
+        reply.text,
+        reply.remote,
+        reply.tls,
         next_due=next_due or 0.0,
         dsn=reply.dsn,
-        failure=judged.failure if judged else None,
+        failure=judged.failure,
         dead=is_dead,
     )

@@ -19,6 +19,7 @@ from relay.submission import NOTHING_PROVED, Content, Delivery, Dsn, Inline, Pro
 
 T = TypeVar("T")
 
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # json.dumps would make one for each message
 VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
@@ -49,15 +50,15 @@ def fits_inline(content: bytes, copies: int = 1) -> bool:
 
 
 def encode_submission(submission: Submission) -> str:
-    return _dump("submission", _fields(submission))
+    return _dump("submission", submission)
 
 
 def encode_delivery(delivery: Delivery) -> str:
-    return _dump("delivery", _fields(delivery))
+    return _dump("delivery", delivery)
 
 
 def encode_report(report: Report) -> str:
-    return _dump("report", _fields(report))
+    return _dump("report", report)
 
 
 def decode_submission(body: str) -> Submission:
@@ -75,10 +76,21 @@ def decode_report(body: str) -> Report:
 
 def encode_outcome(outcome: Outcome) -> dict[str, Any]:
     """As JSON types; also how the ledger keeps it."""
-    fields = {name: getattr(outcome, name) for name in Outcome.__dataclass_fields__}
+    fields: dict[str, Any] = {
+        "recipient": outcome.recipient,
+        "state": outcome.state,
+        "time": outcome.time,
+        "attempt": outcome.attempt,
+        "code": outcome.code,
+        "enhanced": outcome.enhanced,
+        "text": outcome.text,
+        "remote": outcome.remote,
+        "tls": outcome.tls,
+        "next_due": outcome.next_due,
+    }
     for name in ("dsn", "failure", "dead"):  # came later
-        if not fields[name]:
-            del fields[name]
+        if value := getattr(outcome, name):
+            fields[name] = value
     return fields
 
 
@@ -101,20 +113,19 @@ def decode_outcome(fields: dict[str, Any]) -> Outcome:
     )
 
 
-def _fields(thing: Submission | Delivery | Report) -> dict[str, Any]:
-    fields: dict[str, Any] = {name: getattr(thing, name) for name in thing.__dataclass_fields__}
+def _dump(kind: str, thing: Submission | Delivery | Report) -> str:
+    fields: dict[str, Any] = {"v": VERSION, "kind": kind}
+    for name in thing.__dataclass_fields__:
+        value = getattr(thing, name)
+        if name not in LATER or value != LATER[name]:
+            fields[name] = value
     if thing.content is not None:
         fields["content"] = _encode_content(thing.content)
     if isinstance(thing, Report):
         fields["outcomes"] = [encode_outcome(outcome) for outcome in thing.outcomes]
-    fields = {name: value for name, value in fields.items() if name not in LATER or value != LATER[name]}
     if "proved" in fields:
         fields["proved"] = {"receipts": fields["proved"].receipts, "warnings": fields["proved"].warnings}
-    return fields
-
-
-def _dump(kind: str, fields: dict[str, Any]) -> str:
-    return json.dumps({"v": VERSION, "kind": kind, **fields}, separators=(",", ":"))
+    return _JSON.encode(fields)
 
 
 def _load(body: str, kind: str, build: Callable[[dict[str, Any]], T]) -> T:
