@@ -367,10 +367,12 @@ def _failed(
     """clock: when the next attempt is due; None if there is to be none."""
     judged = judge(reply.code, reply.enhanced, reply.text, reply.stage, reply.remote)
     next_due = clock[judged.ends]
-    if judged.ends is Ends.NOW:
+    if next_due is not None:
+        state = State.DEFERRED
+    elif judged.ends is Ends.NOW:
         state = State.BOUNCED
     else:
-        state = State.EXPIRED if next_due is None else State.DEFERRED
+        state = State.EXPIRED
     return Outcome(
         reply.recipient,
         state,

@@ -7,7 +7,7 @@ is a part of our own), unless it says more.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from relay.outcome import Outcome
 from relay.submission import NOTHING_PROVED, Delivery, DeliveryKey, Proved
@@ -287,8 +287,7 @@ class Suppressions(Protocol):
 # --- sending -----------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class RecipientReply:
+class RecipientReply(NamedTuple):
     """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
     a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome. stage: the relay.failure_rules.Stage that decided,
     "" if that isn't known."""

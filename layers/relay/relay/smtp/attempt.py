@@ -59,16 +59,7 @@ class Attempt:
         self, recipient: str, reply: Reply, remote: str, tls: str, stage: Stage, *, over: bool, dsn: bool = False
     ) -> None:
         self._known[recipient] = RecipientReply(
-            recipient,
-            ok=reply.ok,
-            permanent=reply.permanent,
-            code=reply.code,
-            enhanced=reply.enhanced,
-            text=reply.text,
-            remote=remote,
-            tls=tls,
-            dsn=dsn,
-            stage=stage,
+            recipient, reply.ok, reply.permanent, reply.code, reply.enhanced, reply.text, remote, tls, dsn, stage
         )
         if over:
             self.pending = tuple(each for each in self.pending if each != recipient)

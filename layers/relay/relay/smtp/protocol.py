@@ -6,17 +6,17 @@ Reply, and returns its result. `relay.smtp.client` drives it over a connection; 
 
 import re
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Final, NamedTuple, TypeVar
 
 from relay.smtp.replies import ProtocolError, Reply
-from relay.submission import NOTHING_ASKED, Dsn
+from relay.submission import Dsn
 
 T = TypeVar("T")
 
 
-class Phase(Enum):
+class Phase(StrEnum):
     """What a reply answers. CONTENT: the final dot; from its first octet on the remote may have the message."""
 
     CONNECT = "connect"
@@ -61,8 +61,7 @@ class Capabilities:
     size: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """An envelope's message, ready to send. stuffed: content dot-stuffed, with the final dot.
 
     size: octets of the content itself. eightbit: it has octets above 127. utf8: its header or sender has.
@@ -74,9 +73,9 @@ class Message:
     size: int
     eightbit: bool
     utf8: bool
-    ret: str = ""
-    envid: str = ""
-    dsn: Mapping[str, Dsn] = field(default_factory=dict)
+    ret: str
+    envid: str
+    dsn: Mapping[str, Dsn]
 
     @classmethod
     def prepare(
@@ -161,10 +160,10 @@ def transaction(
     refusal = _unmet(offered, message)
     if refusal is not None:
         return Result((Answer(refusal, Phase.HELLO),) * len(recipients), reset=False, usable=True)
-    taken = tuple(recipient for recipient in recipients if offered.smtputf8 or recipient.isascii())
+    taken = recipients if offered.smtputf8 else tuple(filter(str.isascii, recipients))
     if not taken:
         return Result((Answer(NO_SMTPUTF8, Phase.HELLO),) * len(recipients), reset=False, usable=True)
-    lines = [_mail(offered, message, taken), *(_rcpt(offered, message, recipient) for recipient in taken)]
+    lines = [_mail(offered, message, taken), *[_rcpt(offered, message, recipient) for recipient in taken]]
     envelope = _pipelined(lines, pace) if offered.pipelining else _step_by_step(lines, pace)
     replies, data = yield from envelope
     answers, closing = _envelope_answers(replies, len(taken))
@@ -180,10 +179,11 @@ def transaction(
         answers = [Answer(decided, phase) if answer.reply.ok else answer for answer in answers]
         closing = decided.code == CLOSING
     done = any(answer.phase is Phase.CONTENT for answer in answers)
-    by_recipient = dict(zip(taken, answers, strict=True))
-    unsent = Answer(NO_SMTPUTF8, Phase.HELLO)
-    in_order = tuple(by_recipient.get(recipient, unsent) for recipient in recipients)
-    return Result(in_order, reset=not done, usable=not closing)
+    if len(taken) < len(recipients):
+        by_recipient = dict(zip(taken, answers, strict=True))
+        unsent = Answer(NO_SMTPUTF8, Phase.HELLO)
+        answers = [by_recipient.get(recipient, unsent) for recipient in recipients]
+    return Result(tuple(answers), reset=not done, usable=not closing)
 
 
 def dot_stuff(content: bytes) -> bytes:
@@ -238,9 +238,10 @@ def _data(replies: list[Reply]) -> Exchange[Reply | None]:
 def _envelope_answers(replies: list[Reply], recipients: int) -> tuple[list[Answer], bool]:
     """Each recipient's answer so far, and whether the remote is closing. A reply that ended the envelope
     early (MAIL refused, 421) answers all that follow; pace's end, nobody."""
+    closing = False
     for reply in replies:
         _refuse_nonsense(reply, ok=True)
-    closing = any(reply.code == CLOSING for reply in replies)
+        closing = closing or reply.code == CLOSING
     mail, *rest = replies
     if not mail.ok:
         return [Answer(mail, Phase.MAIL)] * recipients, closing
@@ -274,7 +275,7 @@ def _mail(offered: Capabilities, message: Message, recipients: tuple[str, ...]) 
         line += b" SIZE=%d" % message.size
     if message.eightbit:
         line += b" BODY=8BITMIME"
-    if message.utf8 or not all(recipient.isascii() for recipient in recipients):
+    if message.utf8 or not all(map(str.isascii, recipients)):
         line += b" SMTPUTF8"
     if offered.dsn:
         line += _parameter("RET", message.ret) + _parameter("ENVID", message.envid)
@@ -283,13 +284,10 @@ def _mail(offered: Capabilities, message: Message, recipients: tuple[str, ...]) 
 
 def _rcpt(offered: Capabilities, message: Message, recipient: str) -> bytes:
     """RFC 3461 §5.2.1: NOTIFY and ORCPT go on as they came, and none is added."""
-    asked = message.dsn.get(recipient, NOTHING_ASKED) if offered.dsn else NOTHING_ASKED
-    return (
-        b"RCPT TO:<%b>" % _path(recipient)
-        + _parameter("NOTIFY", asked.notify)
-        + _parameter("ORCPT", asked.orcpt)
-        + b"\r\n"
-    )
+    line = b"RCPT TO:<%b>" % _path(recipient)
+    if offered.dsn and (asked := message.dsn.get(recipient)):
+        line += _parameter("NOTIFY", asked.notify) + _parameter("ORCPT", asked.orcpt)
+    return line + b"\r\n"
 
 
 def _parameter(name: str, value: str) -> bytes:

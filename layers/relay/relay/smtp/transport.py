@@ -208,8 +208,10 @@ class SmtpTransport:
                 )
                 return error.phase is not Phase.MAIL
             rest = _note(attempt, connection, recipients, result)
+            if not rest or result.reset or not result.usable:
+                break
             pace.begin()
-            if not rest or result.reset or not result.usable or not pace(0):
+            if not pace(0):
                 break
             recipients = rest
         await self._release(connection, slot, usable=result.usable, reset=result.reset, until=until)
