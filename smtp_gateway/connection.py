@@ -3,13 +3,14 @@
 import asyncio
 import ipaddress
 import ssl
+from math import inf
 from typing import Final, cast
 
 from relay.errors import TemporaryError
 from relay.proof.ruling import Question, Standing
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
-from smtp_gateway.deadlines import Deadlines, Due
+from smtp_gateway.deadlines import Deadlines
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Session
@@ -37,7 +38,10 @@ class Connection(asyncio.Protocol):
         self._clogged = False  # the client doesn't read
         self._reading = True
         self._deadlines = Deadlines(site.timeouts, self._loop.time())
+        if tls:
+            self._deadlines.handshake(self._loop.time())
         self._timer: asyncio.TimerHandle | None = None
+        self._alarm = inf  # when the timer calls
 
     # --- what the loop calls -------------------------------------------------------------------
 
@@ -46,7 +50,7 @@ class Connection(asyncio.Protocol):
         self._peer = Peer(_address(transport), "")
         site = self._site
         site.connections.add(self)
-        self._arm()
+        self._tick()
         if site.draining or len(site.connections) > site.max_connections:
             self._end(replies.SHUTTING_DOWN if site.draining else replies.TOO_MANY_CONNECTIONS, "turned away")
         elif not self._tls:
@@ -62,10 +66,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._clogged = True
+        self._arm(self._deadlines.unread(self._loop.time()))
         self._set_reading()
 
     def resume_writing(self) -> None:
         self._clogged = False
+        self._deadlines.unread(inf)
         self._set_reading()
         if isinstance(self._session.event, Prove):
             self._act()
@@ -124,10 +130,10 @@ class Connection(asyncio.Protocol):
         session = self._session
         match session.event:
             case None:
-                if self._deadlines.moved(session):
-                    self._arm()
+                self._arm(self._deadlines.moved(session))
             case StartTls():
                 session.tls_started()
+                self._arm(self._deadlines.handshake(self._loop.time()))
                 self._tls = Tls(self._site.tls)
             case Close(why):
                 self._close(why)
@@ -146,8 +152,10 @@ class Connection(asyncio.Protocol):
             case Prove():
                 reply = await self._prove(event)
             case Message():
-                reply = session.answered(await self._submit(event))
-                self._deadlines.answered()
+                answer = await self._submit(event)
+                if answer.ok:
+                    self._arm(self._deadlines.progressed(self._loop.time()))
+                reply = session.answered(answer)
         self._task = None
         self._advance(reply)
         self._forget()
@@ -166,6 +174,7 @@ class Connection(asyncio.Protocol):
             site.log.auth_failed(peer=self._peer.ip)
             return session.authentication_failed(replies.WRONG_LOGIN)
         site.log.auth_ok(account=account, peer=self._peer.ip)
+        self._arm(self._deadlines.progressed(self._loop.time()))
         return session.authenticated(account)
 
     async def _prove(self, event: Prove) -> bytes:
@@ -208,6 +217,7 @@ class Connection(asyncio.Protocol):
             self._transport.close()
             return
         if tls.ready and not greeted:
+            self._deadlines.handshake(inf)
             self._peer = Peer(self._peer.ip, tls.version)
             if self._implicit:
                 greeting = self._session.greeting()
@@ -258,25 +268,24 @@ class Connection(asyncio.Protocol):
 
     # --- deadlines -----------------------------------------------------------------------------
 
-    def _nearest(self) -> Due:
-        return self._deadlines.nearest(self._session, self._loop.time(), busy=self._task is not None)
-
-    def _arm(self) -> None:
-        """See to it that the timer isn't too late for the nearest deadline."""
-        when = self._nearest().when
+    def _arm(self, when: float) -> None:
+        """See to it that the timer isn't later than `when`. It looks again by itself, so it may be earlier."""
+        if when >= self._alarm:
+            return
         if self._timer:
-            if self._timer.when() <= when:
-                return  # it will look again
             self._timer.cancel()
+        self._alarm = when
         self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
-        when, reply, why = self._nearest()
-        if when > self._loop.time():
-            self._arm()
+        self._alarm = inf
+        now = self._loop.time()
+        when, reply, why = self._deadlines.nearest(self._session, now, busy=self._task is not None)
+        if when > now:
+            self._arm(when)
         elif self._task:
-            self._timer = self._loop.call_later(1.0, self._tick)  # the answer is on its way
+            self._arm(now + 1.0)  # the answer is on its way
         else:
             self._end(reply, why)
 

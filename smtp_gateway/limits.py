@@ -8,13 +8,21 @@ from smtp_gateway.replies import Reply
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """size: octets of a message. The rest are counts: recipients of a message; errors and failed
-    authentications of a session."""
+    """size: octets of a message. recipients: of a message. The rest are of a session.
+
+    errors, failed_logins: counts. lines: command lines up to the login. idle_lines: command lines after it, or after
+    a message that was taken, to the next one, beside a line for each recipient that was accepted. messages: begun.
+    octets: heard, of commands and content.
+    """
 
     size: int = 41_943_040
     recipients: int = 1000
     errors: int = 20
     failed_logins: int = 3
+    lines: int = 50
+    idle_lines: int = 1000
+    messages: int = 20_000
+    octets: int = 10_000_000_000
 
 
 class Tally:

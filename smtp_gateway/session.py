@@ -28,6 +28,9 @@ class Session:
         self.event: Event | None = None
         self.account = ""
         self.refusals: list[Reply] = []  # of mail, for the log; the caller empties it
+        self.lines = 0  # heard, of commands and SASL responses
+        self.begun = 0  # messages
+        self.octets = 0  # heard
         self._host_name = host_name
         self._limits = limits
         self._state = State.SEALED if tls else State.OPEN
@@ -36,6 +39,7 @@ class Session:
         self._skipping = False  # the rest of a line that is too long
         self._helo = ""
         self._tally = Tally(limits)
+        self._last_line = limits.lines  # unless there is progress
         self._exchange: auth.Exchange = auth.Plain()
         self._room = room or Room(4 * limits.size)
         self._body = Body(0, self._room)
@@ -76,6 +80,7 @@ class Session:
         """Octets from the client -> the replies to write now. Look at `event` afterwards."""
         if self._state is not State.CLOSED:
             self._buffer += data
+            self.octets += len(data)
         return self._run()
 
     def tls_started(self) -> None:
@@ -88,6 +93,7 @@ class Session:
     def authenticated(self, account: str) -> bytes:
         """account: the user name in lower case."""
         self.account = account
+        self._last_line = self.lines + self._limits.idle_lines
         self._resume(Turn.ACCEPTED)
         return replies.AUTHENTICATED.wire
 
@@ -107,6 +113,8 @@ class Session:
 
     def answered(self, reply: Reply) -> bytes:
         """reply: to the message."""
+        if reply.ok:
+            self._last_line = self.lines + self._limits.idle_lines
         self._resume(Turn.ANSWERED)
         self._forget_transaction()
         return reply.wire
@@ -137,7 +145,8 @@ class Session:
                 line = self._line()
                 if line is None:
                     break
-                reply = self._answer(line)
+                self.lines += 1
+                reply = self._answer(line) if self.lines <= self._last_line else self._enough()
             if reply:
                 out.append(reply)
         return b"".join(out)
@@ -156,6 +165,9 @@ class Session:
         del buffer[: end + 2]
         self._scanned = 0
         return line
+
+    def _enough(self) -> bytes:
+        return self.close(replies.TOO_MANY_COMMANDS, "commands")
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -240,6 +252,9 @@ class Session:
         mail = commands.parse_mail(argument)
         if mail.size > self._limits.size:
             raise Refused(replies.too_big(self._limits.size))
+        if self.begun >= self._limits.messages or self.octets >= self._limits.octets:
+            return self.close(replies.LONG_SESSION, "long session")
+        self.begun += 1
         self._forget_transaction()
         self._mail = mail
         if mail.sender is None:  # a notice comes from nobody (RFC 5321 §4.5.5); its header is looked at later
@@ -258,6 +273,7 @@ class Session:
                 raise Refused(replies.TOO_MANY_RECIPIENTS)
             self._envelope = size
             self._recipients[recipient] = (rcpt.notify, rcpt.orcpt)
+            self._last_line += 1
         return replies.RECIPIENT_OK.wire
 
     def _data(self, argument: bytes) -> bytes:

@@ -1,6 +1,8 @@
-"""Senders over real sockets: when MAIL is answered, and what waits for it; test_server.py has the rest."""
+"""Over real sockets: when MAIL is answered, and what waits for it; the limits. test_server.py has the rest."""
 
 import asyncio
+import contextlib
+import itertools
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -9,6 +11,7 @@ import pytest
 from relay.proof.ruling import Ruling, Standing
 from smtp_gateway.connection import Connection
 from smtp_gateway.deadlines import Timeouts
+from smtp_gateway.limits import Limits
 from tests.gateway import LOOPS, USER, Gateway, Wire, running
 
 MAIL = b"MAIL FROM:<jo@example.com>"
@@ -195,7 +198,7 @@ def test_refusals_that_nobody_reads_do_not_pile_up(run: Run) -> None:
     """A refusal is many times as long as the command: a client that only writes must not fill our memory."""
 
     async def main() -> None:
-        async with running(Gateway()) as gateway:
+        async with running(Gateway(), limits=Limits(idle_lines=10_000)) as gateway:
             gateway.ask.rulings["example.com"] = Ruling(Standing.REFUSED, ("x" * 400,) * 12, 30.0)
             wire = await Wire.logged_in(gateway)
             count = 8_000  # 40 MB of replies
@@ -215,11 +218,63 @@ def test_refusals_that_nobody_reads_do_not_pile_up(run: Run) -> None:
 
 def test_a_client_that_never_reads_is_cut_off(run: Run) -> None:
     async def main() -> None:
-        async with running(Gateway(), timeouts=Timeouts(idle=0.2, linger=0.05)) as gateway:
+        timeouts = Timeouts(unread=0.2, linger=0.05)
+        async with running(Gateway(), limits=Limits(idle_lines=10_000), timeouts=timeouts) as gateway:
             gateway.ask.rulings["example.com"] = Ruling(Standing.REFUSED, ("x" * 400,) * 12, 30.0)
             wire = await Wire.logged_in(gateway)
             wire.writer.write((MAIL + b"\r\n") * 8_000)
             await until(lambda: not gateway.site.connections)
-            assert gateway.events("cut_off")[0]["why"] == "idle"
+            assert gateway.events("cut_off")[0]["why"] == "replies not read"
+
+    run(main())
+
+
+# What a client says at once, and then octet by octet, each well before it would be idle: login, envelope and so on
+# are over for all that.
+DRIPS = {
+    "handshake": (Timeouts(handshake=0.1, linger=0.05), b"", b"\x16\x03\x01\x02\x00", "no handshake in time", b""),
+    "line": (Timeouts(line=0.1), b"EHLO a.example\r\n", b"NOOP", "line took too long", b"421 4.4.2 "),
+    "login": (Timeouts(login=0.1), b"EHLO a.example\r\n", b"NOOP\r\n", "no login in time", b"421 4.7.0 "),
+    "envelope": (Timeouts(envelope=0.1), MAIL + b"\r\n", b"NOOP\r\n", "envelope took too long", b"421 4.4.2 "),
+    "data": (Timeouts(data=0.1), MAIL + b"\r\n" + REST[:40], b"x", "data took too long", b"421 4.4.2 "),
+    "data's rate": (Timeouts(data_start=0.1), MAIL + b"\r\n" + REST[:40], b"x", "data took too long", b"421 4.4.2 "),
+    "message": (Timeouts(message=0.1), b"", b"NOOP\r\n", "no message in time", b"421 4.4.2 "),
+}
+
+
+@pytest.mark.parametrize(("timeouts", "first", "then", "why", "last"), DRIPS.values(), ids=DRIPS)
+def test_a_slow_drip_is_cut_off_by_the_total(
+    run: Run, timeouts: Timeouts, first: bytes, then: bytes, why: str, last: bytes
+) -> None:
+    async def main() -> None:
+        async with running(Gateway(), timeouts=timeouts) as gateway:
+            if why in ("no handshake in time", "no login in time"):
+                wire = await Wire.open(gateway.tls_port if why.startswith("no handshake") else gateway.port)
+            else:
+                wire = await Wire.logged_in(gateway)
+            wire.writer.write(first)
+            heard = b""
+            octets = itertools.cycle(then[at : at + 1] for at in range(len(then)))
+            while not wire.reader.at_eof():
+                wire.writer.write(next(octets))
+                with contextlib.suppress(TimeoutError, ConnectionError):
+                    heard += await asyncio.wait_for(wire.reader.read(1000), 0.01)
+            assert heard.splitlines()[-1:] == [] if not last else heard.splitlines()[-1].startswith(last)
+            assert gateway.events("cut_off")[0]["why"] == why
+            assert not gateway.queue.sent
+
+    run(main())
+
+
+def test_commands_that_bring_no_message_end_a_session(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway(), limits=Limits(idle_lines=10)) as gateway:
+            wire = await Wire.logged_in(gateway)
+            message = MAIL + b"\r\n" + REST
+            wire.writer.write((b"NOOP\r\n" * 6 + message) * 3 + b"RSET\r\n" * 20)
+            answers = (await wire.rest()).splitlines()
+            assert [each[:3] for each in answers] == ([b"250"] * 8 + [b"354", b"250"]) * 3 + [b"250"] * 10 + [b"421"]
+            assert len(gateway.queue.sent) == 3
+            assert gateway.events("cut_off")[0]["why"] == "commands"
 
     run(main())

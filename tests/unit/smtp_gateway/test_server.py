@@ -150,7 +150,7 @@ def test_250_comes_after_the_queue_has_answered(run: Run) -> None:
 
 def test_what_comes_meanwhile_is_bounded(run: Run) -> None:
     async def main() -> None:
-        async with running(gateway := Slow()):
+        async with running(gateway := Slow(), limits=Limits(idle_lines=1_000_000)):
             wire = await Wire.logged_in(gateway)
             wire.writer.write(ENVELOPE + MESSAGE + b".\r\n")
             await gateway.asked.wait()
