@@ -68,6 +68,7 @@ async def serve(
         log=log,
         limits=Limits(size=settings.max_size),
         max_connections=settings.max_connections,
+        proxy_from=settings.proxy_from,
     )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

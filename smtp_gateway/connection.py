@@ -12,6 +12,7 @@ from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.deadlines import Deadlines
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
+from smtp_gateway.proxy import plain
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Session
 from smtp_gateway.site import Site
@@ -23,16 +24,16 @@ BACKLOG: Final = 65_536  # octets kept for a session that waits for us; then its
 
 
 class Connection(asyncio.Protocol):
-    """tls: the connection begins with TLS (RFC 8314 §3.3)."""
+    """tls: the connection begins with TLS (RFC 8314 §3.3). client: its IP address, if not the peer's."""
 
-    def __init__(self, site: Site, *, tls: bool) -> None:
+    def __init__(self, site: Site, *, tls: bool, client: str = "") -> None:
         self._site = site
         self._loop = asyncio.get_running_loop()
         self._session = Session(site.host_name, site.limits, room=site.room, tls=tls)
         self._tls = Tls(site.tls) if tls else None
         self._transport: asyncio.Transport
         self._implicit = tls
-        self._peer = Peer("", "")
+        self._peer = Peer(client, "")
         self._task: asyncio.Task[None] | None = None
         self._lost = False
         self._clogged = False  # the client doesn't read
@@ -47,7 +48,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self._peer = Peer(_address(transport), "")
+        if not self._peer.ip:
+            self._peer = Peer(address_of(transport), "")
         site = self._site
         site.connections.add(self)
         self._tick()
@@ -295,10 +297,9 @@ class Connection(asyncio.Protocol):
         self._session.refusals.clear()
 
 
-def _address(transport: asyncio.BaseTransport) -> str:
-    """The client's IP address; an IPv4 one as such, also on an IPv6 socket."""
+def address_of(transport: asyncio.BaseTransport) -> str:
+    """The peer's IP address; an IPv4 one as such, also on an IPv6 socket."""
     peer = transport.get_extra_info("peername")
     if not peer:
         return "0.0.0.0"  # noqa: S104 - gone already; it is only for the trace
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    return str(getattr(address, "ipv4_mapped", None) or address)
+    return plain(ipaddress.ip_address(peer[0].partition("%")[0]))

@@ -18,13 +18,15 @@ from smtp_gateway.states import State
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Seconds. idle: nothing came (RFC 5321 §4.5.3.2.7 asks for 5 minutes). handshake: of TLS. login: from connecting
+    """Seconds. idle: nothing came (RFC 5321 §4.5.3.2.7 asks for 5 minutes). proxy: a balancer's PROXY header, at least
+    3 for a segment sent again ("The PROXY protocol" §2). handshake: of TLS. login: from connecting
     to authenticated. line: a command, from its first octet on. envelope: from MAIL to DATA. data: a whole message.
     data_start, data_rate: it may take so long, and a second more for so many octets that have come; a phone on a bad
     line makes more. message: from the login or the last message that was taken to the next DATA. unread: the client
     doesn't read. lone_lf: a line that seems to end in LF alone goes on. linger: the client closes its side."""
 
     idle: float = 300.0
+    proxy: float = 5.0
     handshake: float = 30.0
     login: float = 60.0
     line: float = 60.0

@@ -37,6 +37,10 @@ class Log:
     def tls_failed(self, *, peer: str, error: BaseException) -> None:
         self._line("tls_failed", peer=peer, error=type(error).__name__, reason=getattr(error, "reason", None))
 
+    def proxy_refused(self, *, peer: str, why: str) -> None:
+        """peer: the balancer, which must begin with a PROXY header."""
+        self._line("proxy_refused", peer=peer, why=why)
+
     def auth_ok(self, *, account: str, peer: str) -> None:
         self._line("auth_ok", account=account, peer=peer)
 

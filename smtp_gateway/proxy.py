@@ -14,6 +14,9 @@ WORD: Final = b"PROXY "  # §2.1: and version 1
 LONGEST_LINE: Final = 107  # octets with CRLF, §2.1
 LONGEST: Final = 4096  # octets of a version 2 header; §2 has all of it in one segment, TLVs can take more
 
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
 _FIXED: Final = 16  # octets of version 2 before the addresses
 _V4: Final = re.compile(r"[0-9.]+")
 _V6: Final = re.compile(r"[0-9A-Fa-f:.]+")  # no %: a scope means nothing here
@@ -64,7 +67,7 @@ def _line(data: bytes) -> Header | None:
     raise ProxyError("a malformed line of version 1")
 
 
-def _address(family: str, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _address(family: str, text: str) -> Address:
     try:
         if family == "TCP4" and _V4.fullmatch(text):
             return ipaddress.IPv4Address(text)
@@ -106,6 +109,6 @@ def _binary(data: bytes) -> Header | None:
     return Header(plain(source), int.from_bytes(data[port : port + 2], "big"), size)
 
 
-def plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+def plain(address: Address) -> str:
     """In text; an IPv4 address as such, also where IPv6 carries it (RFC 4291 §2.5.5.2)."""
     return str(getattr(address, "ipv4_mapped", None) or address)

@@ -6,6 +6,7 @@ import socket
 from typing import Final
 
 from smtp_gateway.connection import Connection
+from smtp_gateway.proxied import Proxied
 from smtp_gateway.settings import Endpoint
 from smtp_gateway.site import Site
 
@@ -77,5 +78,6 @@ class _Maker:
         self._site = site
         self._tls = tls
 
-    def __call__(self) -> Connection:
-        return Connection(self._site, tls=self._tls)
+    def __call__(self) -> asyncio.Protocol:
+        kind = Proxied if self._site.proxy_from else Connection
+        return kind(self._site, tls=self._tls)

@@ -12,6 +12,8 @@
                                 to them. Default: the command that checks their records
     GATEWAY_ACCOUNTS_TABLE      what AUTH is checked against
     GATEWAY_CONTENT_BUCKET      where large content goes
+    GATEWAY_PROXY_FROM          networks, as 10.0.0.0/24,2001:db8::/64, whose connections begin with a PROXY header,
+                                version 1 or 2, and are closed without; default: none
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
     GATEWAY_MAX_CONNECTIONS     default 1000
     AWS_REGION                  or AWS_DEFAULT_REGION
@@ -28,6 +30,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.settings import SettingsError
+from smtp_gateway.proxy import Network
 
 DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
@@ -58,6 +61,7 @@ class Settings:
     help_url: str
     accounts_table: str
     content_bucket: str
+    proxy_from: tuple[Network, ...]
     max_size: int
     max_connections: int
     region: str
@@ -91,6 +95,7 @@ class Settings:
             help_url=_help_url("GATEWAY_HELP_URL", environment.get("GATEWAY_HELP_URL", "")),
             accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
             content_bucket=text("GATEWAY_CONTENT_BUCKET"),
+            proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
             max_connections=number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1),
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
@@ -112,6 +117,13 @@ def _endpoint(name: str, value: str) -> Endpoint:
     except ValueError:
         pass
     raise SettingsError(f"{name}={value!r} is not IP address:port, as 127.0.0.1:2587 or [::1]:2587")
+
+
+def _networks(name: str, value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(ipaddress.ip_network(each.strip()) for each in value.split(",") if value)
+    except ValueError:  # also for an address with bits outside its network: which of the two is meant?
+        raise SettingsError(f"{name}={value!r} is not a list of networks, as 10.0.0.0/24,2001:db8::/64") from None
 
 
 def _seconds(name: str, value: str) -> float:

@@ -12,6 +12,7 @@ from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.events import Message
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.proxy import Network
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 from smtp_gateway.submit import Peer
@@ -34,7 +35,7 @@ class Open(Protocol):
 @dataclass(slots=True)
 class Site:
     """authenticate: credentials -> account or None, TemporaryError if it can't be checked. submit: a message -> its
-    reply."""
+    reply. proxy_from: whose connections begin with a PROXY header."""
 
     host_name: str
     tls: ssl.SSLContext
@@ -46,6 +47,7 @@ class Site:
     timeouts: Timeouts = field(default_factory=Timeouts)
     room: Room = field(default_factory=lambda: Room(ROOM))
     max_connections: int = 1000
+    proxy_from: tuple[Network, ...] = ()
     connections: set[Open] = field(default_factory=set)
     empty: asyncio.Event = field(default_factory=asyncio.Event)
     draining: bool = False

@@ -3,6 +3,7 @@
 import asyncio
 import datetime
 import functools
+import ipaddress
 import json
 import ssl
 import tempfile
@@ -129,6 +130,8 @@ async def running(
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     max_connections: int = 100,
+    proxy_from: tuple[str, ...] = (),
+    host: str = "127.0.0.1",
     patience: float = 10.0,
 ) -> AsyncIterator[Gateway]:
     """patience: with rulings, seconds."""
@@ -145,8 +148,9 @@ async def running(
         limits=limits or Limits(),
         timeouts=timeouts or Timeouts(),
         max_connections=max_connections,
+        proxy_from=tuple(map(ipaddress.ip_network, proxy_from)),
     )
-    sockets = [bind(Endpoint("127.0.0.1", 0, name)) for name in ("GATEWAY_LISTEN", "GATEWAY_TLS_LISTEN")]
+    sockets = [bind(Endpoint(host, 0, name)) for name in ("GATEWAY_LISTEN", "GATEWAY_TLS_LISTEN")]
     gateway.port, gateway.tls_port = (each.getsockname()[1] for each in sockets)
     gateway.server = Server(gateway.site, sockets[0], sockets[1])
     await gateway.server.start()
@@ -165,10 +169,10 @@ class Wire:
         self.writer = writer
 
     @classmethod
-    async def open(cls, port: int, *, tls: bool = False) -> "Wire":
+    async def open(cls, port: int, *, tls: bool = False, host: str = "127.0.0.1") -> "Wire":
         context = client_context() if tls else None
         name = "localhost" if tls else None
-        return cls(*await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname=name))
+        return cls(*await asyncio.open_connection(host, port, ssl=context, server_hostname=name))
 
     @classmethod
     async def logged_in(cls, gateway: Gateway) -> "Wire":

@@ -32,6 +32,12 @@ def test_patience(text: str, seconds: float) -> None:
     assert Settings.from_environment({**GOOD, "GATEWAY_VERDICT_PATIENCE": text}).verdict_patience == seconds
 
 
+def test_balancers() -> None:
+    assert Settings.from_environment(GOOD).proxy_from == ()
+    found = Settings.from_environment({**GOOD, "GATEWAY_PROXY_FROM": "10.0.0.0/24, 2001:db8::1"}).proxy_from
+    assert [str(network) for network in found] == ["10.0.0.0/24", "2001:db8::1/128"]
+
+
 def test_help_url() -> None:
     url = "https://help.example/dns?from=smtp#records"
     assert Settings.from_environment({**GOOD, "GATEWAY_HELP_URL": url}).help_url == url
@@ -53,6 +59,9 @@ BAD = [
     ("GATEWAY_LISTEN", "[127.0.0.1:25"),
     ("GATEWAY_TLS_LISTEN", "127.0.0.1:x"),
     ("GATEWAY_VALIDATE_QUEUE_URL", "validate"),
+    ("GATEWAY_PROXY_FROM", "10.0.0.1/24"),
+    ("GATEWAY_PROXY_FROM", "10.0.0.0/24,"),
+    ("GATEWAY_PROXY_FROM", "balancer.example"),
     ("GATEWAY_MAX_SIZE", "40MB"),
     ("GATEWAY_MAX_SIZE", "1000"),
     ("GATEWAY_MAX_SIZE", "-1"),
