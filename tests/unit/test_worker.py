@@ -9,6 +9,7 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from relay.errors import FaultError, OutageError, PermanentError, TemporaryError
+from relay.turns import APART, MARK
 from relay.worker import QueueWorker
 from tests.fakes import FakeClock, FakeQueue
 
@@ -199,28 +200,73 @@ def test_third_receive_is_handled_after_all_others(worker: QueueWorker[Message],
     assert stage.done == ["b", "c", "suspect"]
 
 
-def test_of_several_suspects_one_is_handled_and_the_others_are_queued_again(
+def test_of_several_suspects_none_is_run_and_they_are_set_apart_from_each_other(
     worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
 ) -> None:
-    records = [record(f"s{n}", f"s{n}", 3 + n) for n in range(3)] + [record("y", "b", 1)]
+    records = [record(f"s{n}", f"s{n}", 3 + n % 2) for n in range(3)] + [record("y", "b", 1)]
     assert worker.handle({"Records": records}, Context()) == failures()
-    assert len(stage.done) == 2
-    assert sorted([*stage.done, *queue.bodies]) == ["b", "s0", "s1", "s2"]
-    assert {(each.group, each.delay) for each in queue.sent} == {("group", 0.0)}
+    assert stage.done == ["b"]
+    assert [(each.body, each.group) for each in queue.sent] == [(f"s{n}{MARK}", "group") for n in range(3)]
+    delays = {each.delay for each in queue.sent}
+    assert len(delays) == 3
+    assert max(delays) < APART * 3
 
 
-def test_each_suspect_is_chosen_some_time(worker: QueueWorker[Message], stage: Stage) -> None:
-    for _ in range(50):
-        worker.handle(event("a", "b", "c", receives=3), Context())
-    assert set(stage.done) == {"a", "b", "c"}
+def test_what_was_set_apart_is_run_in_turn_and_comes_to_the_stage_as_it_was(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
+) -> None:
+    stage.errors["a"] = ValueError()
+    stage.errors["b"] = TemporaryError("table is away")
+    assert worker.handle(event(f"a{MARK}", f"b{MARK}", f"c{MARK}", "d"), Context()) == failures("id-0")
+    assert stage.seen == ["d", "a", "b", "c"]
+    assert queue.bodies == ["b"]  # the stage has had it, and the process lives
+
+
+def test_those_whose_turn_comes_late_are_set_apart_anew(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
+) -> None:
+    """No time at all: the first one overruns, the others keep what they have."""
+    assert worker.handle(event(f"a{MARK}", f"b{MARK}"), Context(0)) == failures("id-0")
+    assert stage.done == []
+    assert queue.bodies == [f"b{MARK}"]
+
+
+def test_on_its_last_receive_a_message_is_run_by_itself(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
+) -> None:
+    records = [record("x", "last", 5), record("y", "b", 1), record("z", f"c{MARK}", 2)]
+    assert worker.handle({"Records": records}, Context()) == failures()
+    assert stage.seen == ["last"]
+    assert [(each.body, each.delay) for each in queue.sent] == [("b", 0.0), (f"c{MARK}", 0.0)]
+
+
+def test_one_that_others_became_suspect_beside_is_left_for_its_next_receive(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue, log: StringIO
+) -> None:
+    records = [record("x", f"killer{MARK}", 3), record("y", "b", 3), record("z", "c", 1)]
+    assert worker.handle({"Records": records}, Context()) == failures("x")
+    assert stage.seen == ["c"]
+    assert queue.bodies == [f"b{MARK}"]
+    assert "left for its next receive" in log.getvalue()
+
+
+@pytest.mark.parametrize("receives", range(1, 6))
+def test_an_unreadable_message_fails_at_once_whatever_its_receive(
+    worker: QueueWorker[Message], stage: Stage, queue: FakeQueue, log: StringIO, receives: int
+) -> None:
+    records = [record(f"u{n}", "unreadable", receives) for n in range(3)] + [record("x", "a", 3)]
+    assert worker.handle({"Records": records}, Context()) == failures("u0", "u1", "u2")
+    assert stage.done == ["a"]
+    assert queue.sent == []
+    assert log.getvalue().count("record failed") == 3
 
 
 def test_suspects_that_cannot_be_queued_again_fail(
     worker: QueueWorker[Message], stage: Stage, queue: FakeQueue
 ) -> None:
     queue.fail = TemporaryError("queue is away")
-    answer = worker.handle(event("a", "b", receives=3), Context())
-    assert len(answer["batchItemFailures"]) == len(stage.done) == 1
+    assert worker.handle(event("a", "b", receives=3), Context()) == failures("id-0", "id-1")
+    assert stage.done == []
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
