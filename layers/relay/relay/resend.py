@@ -1,6 +1,7 @@
 """resend: what failed goes out again, as a new message with a new id, through validation and all.
 
-The content is kept under the new id, too: it then lives as long as any new message's.
+The content is kept under the new id, too: it then lives as long as any new message's. NOTIFY, ORCPT, RET and ENVID
+travel with queue messages only; neither the rows nor the ledger keep them, so they are the defaults (RFC 3461 §4).
 """
 
 from dataclasses import dataclass
