@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +144,15 @@ def test_what_most_programs_write_is_plain(value: bytes) -> None:
     assert message._is_plainly_from(header, b"d.example")
     assert not message._is_plainly_from(header, b"e.example")
     assert header.senders() == ("d.example",)
+
+
+@pytest.mark.parametrize("piece", [b" ", b"\t", b"a", b"a ", b"-.", b"<", b"a@", b"a@b."])
+def test_a_from_field_that_is_never_plain_costs_little(piece: bytes) -> None:
+    """Nothing quadratic: spaces took a minute."""
+    header = read_header(b"From: " + piece * (250_000 // len(piece)) + b"\r\n\r\n")
+    begun = time.process_time()
+    assert not message._is_plainly_from(header, b"d.example")
+    assert time.process_time() - begun < 1.0
 
 
 def test_an_encoded_word_is_left_to_the_reader() -> None:
