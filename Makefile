@@ -1,11 +1,12 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons bench faults check format lock clean
+.PHONY: help setup demo up test clients test-pythons bench faults fuzz check format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
 SAM := .venv-sam
+FUZZ := .venv-fuzz
 BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check -qq
 
@@ -52,6 +53,19 @@ FAULTS = $(if $(KINDS),--kinds $(KINDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(
 faults: setup ## the system broken in every way, then the books: KINDS=a,b SEEDS=10 MESSAGES=20; REPORT=1 writes docs/reliability.md
 	@$(BIN)/python -m tests.faults $(FAULTS)
 
+RUNS ?= 1000000
+fuzz: setup $(FUZZ)/ready ## any octets against the gateway, RUNS=1000000 of them (half an hour), then the slowest 64 KiB
+	@$(BIN)/python -m tests.fuzz.seeds .fuzz/corpus
+	@PYTHONPATH=layers/relay nice $(FUZZ)/bin/python -m tests.fuzz.fuzz_session -runs=$(RUNS) -max_len=1024 -timeout=10 \
+	  -reduce_inputs=0 -print_final_stats=1 -artifact_prefix=.fuzz/ -dict=tests/fuzz/words.dict .fuzz/corpus
+	@$(BIN)/python -m tests.fuzz.slowest
+
+$(FUZZ)/ready: locks/fuzz.txt
+	@echo "Setting up $(FUZZ) (a few seconds, once) ..."
+	@$(PYTHON) -m venv --clear $(FUZZ)
+	@$(FUZZ)/bin/python $(PIP) install --no-deps --require-hashes --requirement locks/fuzz.txt
+	@touch $@
+
 check: setup $(SAM)/ready ## lint, types, import contracts, template lint
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
@@ -79,6 +93,7 @@ lock: ## pin anew what pyproject.toml and locks/sam.in ask for
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra ctl -c locks/dev.txt -o locks/ctl.txt
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra layer -c locks/dev.txt -o layers/relay/requirements.txt
 	@$(call LOCK,.venv-lock/bin) locks/sam.in -o locks/sam.txt
+	@$(call LOCK,.venv-lock/bin) locks/fuzz.in -c locks/dev.txt -o locks/fuzz.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .venv-* .node .local .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf .venv .venv-* .node .local .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
