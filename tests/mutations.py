@@ -114,8 +114,8 @@ MUTATIONS: Final = (
         2,
         "drop a message that meets a living claim",
         "layers/relay/relay/deliver.py",
-        "                    await self._wait(delivery, theirs)",
-        "                    pass",
+        "await self._wait(delivery, theirs)",
+        "pass",
         "tests/unit/test_deliver.py::test_a_living_claim_sends_it_back_until_then",
     ),
     Mutation(

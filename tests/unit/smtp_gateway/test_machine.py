@@ -282,11 +282,11 @@ class Sessions(RuleBasedStateMachine):
             self.where = "closed"
 
     @precondition(lambda self: self.where in ("ready", "mail"))
-    @rule(text=TEXT)
-    def transaction(self, text: bytes) -> None:
+    @rule(text=TEXT, recipient=st.sampled_from(["a@b.example", "c@d.example"]))
+    def transaction(self, text: bytes, recipient: str) -> None:
         if self.where == "ready":
             self.mail("jo@example.com", b"", (b"", 0))
-        self.rcpt("a@b.example", b"")
+        self.rcpt(recipient, b"")
         self.data()
         self.content(text, 1)
 
