@@ -7,7 +7,6 @@ import asyncio
 import os
 import signal
 import socket
-import ssl
 import sys
 from collections.abc import Callable, Mapping
 
@@ -17,10 +16,11 @@ from relay.aws.content import S3Content
 from relay.aws.queue import SqsQueue
 from relay.aws.rulings import LambdaRulings
 from relay.clock import SystemClock
+from relay.ports import Clock
 from relay.settings import SettingsError
 from smtp_gateway import server
 from smtp_gateway.accounts import Authenticator
-from smtp_gateway.certificates import tls_context
+from smtp_gateway.certificates import CHECK_EVERY, Certificates
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.senders import Senders
@@ -34,22 +34,28 @@ def main(environment: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environment(environment)
         client = AwsClient.from_environment(environment)
-        tls = tls_context(settings.cert_file, settings.key_file)
+        clock = SystemClock()
+        log = Log(clock)
+        certificates = Certificates(settings.certificates, clock, log)
         sockets = server.bind(settings.listen), server.bind(settings.tls_listen)
     except (SettingsError, ListenError) as error:
         sys.stderr.write(f"smtp_gateway: {error}\n")
         return 2 if isinstance(error, SettingsError) else 1
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(serve(settings, client, tls, *sockets))
+        runner.run(serve(settings, client, clock, log, certificates, *sockets))
     return 0
 
 
 async def serve(
-    settings: Settings, client: AwsClient, tls: ssl.SSLContext, plain_socket: socket.socket, tls_socket: socket.socket
+    settings: Settings,
+    client: AwsClient,
+    clock: Clock,
+    log: Log,
+    certificates: Certificates,
+    plain_socket: socket.socket,
+    tls_socket: socket.socket,
 ) -> None:
     """Until SIGTERM or SIGINT."""
-    clock = SystemClock()
-    log = Log(clock)
     queue = SqsQueue(client, settings.validate_queue_url)
     store = S3Content(client, settings.content_bucket)
     senders = Senders(
@@ -61,7 +67,7 @@ async def serve(
     )
     site = Site(
         host_name=settings.host_name,
-        tls=tls,
+        tls=certificates,
         authenticate=Authenticator(DynamoAccounts(client, settings.accounts_table), clock),
         senders=senders,
         submit=Submit(queue, store, senders, clock, log, settings.host_name),
@@ -71,13 +77,26 @@ async def serve(
         proxy_from=settings.proxy_from,
     )
     stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, certificates.reload)
+    checks = asyncio.create_task(_every(CHECK_EVERY, certificates.check, log))
     running = Server(site, plain_socket, tls_socket)
     await running.start()
     await stop.wait()
     await running.stop()
+    checks.cancel()
     await client.close()
+
+
+async def _every(seconds: float, call: Callable[[], None], log: Log) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        try:
+            call()
+        except Exception as error:  # noqa: BLE001 - our bug: once more the next time
+            log.bug(error=error)
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:

@@ -30,7 +30,7 @@ class Connection(asyncio.Protocol):
         self._site = site
         self._loop = asyncio.get_running_loop()
         self._session = Session(site.host_name, site.limits, room=site.room, tls=tls)
-        self._tls = Tls(site.tls) if tls else None
+        self._tls = Tls(site.tls.context) if tls else None
         self._transport: asyncio.Transport
         self._implicit = tls
         self._peer = Peer(client, "")
@@ -48,9 +48,9 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        site = self._site
         if not self._peer.ip:
             self._peer = Peer(address_of(transport), "")
-        site = self._site
         site.connections.add(self)
         self._tick()
         if site.draining or len(site.connections) > site.max_connections:
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
             case StartTls():
                 session.tls_started()
                 self._arm(self._deadlines.handshake(self._loop.time()))
-                self._tls = Tls(self._site.tls)
+                self._tls = Tls(self._site.tls.context)
             case Close(why):
                 self._close(why)
             case Prove() if self._clogged:

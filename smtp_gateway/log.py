@@ -5,6 +5,7 @@ import json
 import sys
 import traceback
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import PurePath
 
 from relay.errors import RelayError
@@ -33,6 +34,18 @@ class Log:
     def stopped(self, *, cut_off: int) -> None:
         """cut_off: connections still in a transaction at the deadline."""
         self._line("stopped", cut_off=cut_off)
+
+    def certificate_loaded(self, *, kind: str, expires: float) -> None:
+        """kind: of its key, "ECDSA" or "RSA". expires: epoch seconds."""
+        self._line("certificate_loaded", kind=kind, expires=_date(expires))
+
+    def certificate_refused(self, *, error: str) -> None:
+        """New handshakes go on with the one before. error: which setting, which file, and why."""
+        self._line("certificate_refused", error=error)
+
+    def certificate_expires(self, *, days: float) -> None:
+        """Soon; days < 0: it has expired."""
+        self._line("certificate_expires", days=round(days, 1))
 
     def tls_failed(self, *, peer: str, error: BaseException) -> None:
         self._line("tls_failed", peer=peer, error=type(error).__name__, reason=getattr(error, "reason", None))
@@ -84,6 +97,10 @@ class Log:
     def _line(self, event: str, **fields: object) -> None:
         time = round(self._clock.now(), 3)
         self._write(json.dumps({"event": event, "time": time, **fields}, separators=(",", ":")) + "\n")
+
+
+def _date(when: float) -> str:
+    return datetime.fromtimestamp(when, UTC).isoformat().replace("+00:00", "Z")
 
 
 def _cause(error: BaseException) -> dict[str, str]:

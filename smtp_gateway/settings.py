@@ -5,6 +5,8 @@
     GATEWAY_TLS_LISTEN          address:port for SMTP over TLS, as 0.0.0.0:465
     GATEWAY_CERT_FILE           certificate chain, PEM
     GATEWAY_KEY_FILE            its private key, PEM, not encrypted
+    GATEWAY_CERT_FILE_2         one more certificate chain, for the other kind of key (ECDSA beside RSA); default: none
+    GATEWAY_KEY_FILE_2          its private key. All four are read again when they change, and on SIGHUP
     GATEWAY_VALIDATE_QUEUE_URL  where submissions go
     GATEWAY_VALIDATE_FUNCTION   name or ARN of the function that says whether an account may send for a domain
     GATEWAY_VERDICT_PATIENCE    seconds for which its answer is waited for, 0 to 60, default 2; then the queue decides
@@ -49,12 +51,21 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyPair:
+    """A certificate and its key, files; and the names of their settings."""
+
+    cert_file: str
+    key_file: str
+    cert_variable: str
+    key_variable: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     host_name: str
     listen: Endpoint
     tls_listen: Endpoint
-    cert_file: str
-    key_file: str
+    certificates: tuple[KeyPair, ...]
     validate_queue_url: str
     validate_function: str
     verdict_patience: float
@@ -87,8 +98,7 @@ class Settings:
             host_name=_host_name("GATEWAY_HOST_NAME", text("GATEWAY_HOST_NAME")),
             listen=_endpoint("GATEWAY_LISTEN", text("GATEWAY_LISTEN")),
             tls_listen=_endpoint("GATEWAY_TLS_LISTEN", text("GATEWAY_TLS_LISTEN")),
-            cert_file=text("GATEWAY_CERT_FILE"),
-            key_file=text("GATEWAY_KEY_FILE"),
+            certificates=tuple(KeyPair(text(cert), text(key), cert, key) for cert, key in _key_pairs(environment)),
             validate_queue_url=_url("GATEWAY_VALIDATE_QUEUE_URL", text("GATEWAY_VALIDATE_QUEUE_URL")),
             validate_function=text("GATEWAY_VALIDATE_FUNCTION"),
             verdict_patience=_seconds("GATEWAY_VERDICT_PATIENCE", environment.get("GATEWAY_VERDICT_PATIENCE", "")),
@@ -101,6 +111,12 @@ class Settings:
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
             endpoint_url=_url("AWS_ENDPOINT_URL", environment.get("AWS_ENDPOINT_URL", "")) or None,
         )
+
+
+def _key_pairs(environment: Mapping[str, str]) -> list[tuple[str, str]]:
+    """The variables of the first pair, and those of the second if one of them is set."""
+    first, second = ("GATEWAY_CERT_FILE", "GATEWAY_KEY_FILE"), ("GATEWAY_CERT_FILE_2", "GATEWAY_KEY_FILE_2")
+    return [first, second] if any(environment.get(name) for name in second) else [first]
 
 
 def _host_name(name: str, value: str) -> str:

@@ -1,12 +1,12 @@
 """What all connections of a process share."""
 
 import asyncio
-import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from smtp_gateway.auth import Credentials
+from smtp_gateway.certificates import Certificates
 from smtp_gateway.data import Room
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.events import Message
@@ -38,7 +38,7 @@ class Site:
     reply. proxy_from: whose connections begin with a PROXY header."""
 
     host_name: str
-    tls: ssl.SSLContext
+    tls: Certificates
     authenticate: Callable[[Credentials], Awaitable[str | None]]
     senders: Senders
     submit: Callable[[Message, Peer], Awaitable[Reply]]

@@ -16,20 +16,20 @@ from typing import Any
 import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from relay.password import hash_password
 from relay.ports import Account
 from relay.proof.ruling import Question, Ruling, Standing
 from smtp_gateway.accounts import Authenticator
-from smtp_gateway.certificates import tls_context
+from smtp_gateway.certificates import Certificates
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import Server, bind
-from smtp_gateway.settings import Endpoint
+from smtp_gateway.settings import Endpoint, KeyPair
 from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
 from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeQueue
@@ -47,7 +47,15 @@ def account(user: str = USER, password: str = PASSWORD, *, disabled: bool = Fals
 @functools.cache
 def certificate() -> tuple[Path, Path]:
     """(certificate, key): self-signed for localhost, made once a run."""
-    key = ec.generate_private_key(ec.SECP256R1())
+    folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
+    return make_certificate(folder, ec.generate_private_key(ec.SECP256R1()))
+
+
+def make_certificate(
+    folder: Path, key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, days: float = 30.0
+) -> tuple[Path, Path]:
+    """(cert.pem, key.pem) in `folder`: self-signed for localhost. days: until it expires, from now by this machine's
+    clock."""
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
     now = datetime.datetime.now(datetime.UTC)
     made = (
@@ -56,18 +64,21 @@ def certificate() -> tuple[Path, Path]:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
+        .not_valid_before(now - datetime.timedelta(days=100))
+        .not_valid_after(now + datetime.timedelta(days=days))
         .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .sign(key, hashes.SHA256())
     )
-    folder = Path(tempfile.mkdtemp(prefix="gateway-test-"))
     cert_file, key_file = folder / "cert.pem", folder / "key.pem"
     cert_file.write_bytes(made.public_bytes(serialization.Encoding.PEM))
     plain = serialization.NoEncryption()
     key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain))
     return cert_file, key_file
+
+
+def key_pair(cert_file: Path, key_file: Path, suffix: str = "") -> KeyPair:
+    return KeyPair(str(cert_file), str(key_file), f"GATEWAY_CERT_FILE{suffix}", f"GATEWAY_KEY_FILE{suffix}")
 
 
 def client_context() -> ssl.SSLContext:
@@ -135,12 +146,11 @@ async def running(
     patience: float = 10.0,
 ) -> AsyncIterator[Gateway]:
     """patience: with rulings, seconds."""
-    cert_file, key_file = certificate()
     log = gateway.log
     senders = Senders(gateway.ask, gateway.clock, log, patience=patience)
     gateway.site = Site(
         host_name=HOST_NAME,
-        tls=tls_context(str(cert_file), str(key_file)),
+        tls=Certificates((key_pair(*certificate()),), gateway.clock, Log(gateway.clock, lambda _: None)),
         authenticate=Authenticator(gateway.accounts, gateway.clock),
         senders=senders,
         submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),

@@ -1,7 +1,7 @@
 import pytest
 
 from relay.settings import SettingsError
-from smtp_gateway.settings import Endpoint, Settings
+from smtp_gateway.settings import Endpoint, KeyPair, Settings
 
 GOOD = {
     "GATEWAY_HOST_NAME": "SMTP.example.com",
@@ -25,6 +25,23 @@ def test_good() -> None:
     assert (settings.max_size, settings.max_connections) == (41_943_040, 1000)
     assert settings.endpoint_url is None
     assert (settings.validate_function, settings.verdict_patience, settings.help_url) == ("validate", 2.0, "")
+
+
+def test_certificates() -> None:
+    first = KeyPair("cert.pem", "key.pem", "GATEWAY_CERT_FILE", "GATEWAY_KEY_FILE")
+    assert Settings.from_environment(GOOD).certificates == (first,)
+    both = Settings.from_environment({**GOOD, "GATEWAY_CERT_FILE_2": "rsa.pem", "GATEWAY_KEY_FILE_2": "rsa-key.pem"})
+    second = KeyPair("rsa.pem", "rsa-key.pem", "GATEWAY_CERT_FILE_2", "GATEWAY_KEY_FILE_2")
+    assert both.certificates == (first, second)
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [("GATEWAY_CERT_FILE_2", "GATEWAY_KEY_FILE_2"), ("GATEWAY_KEY_FILE_2", "GATEWAY_CERT_FILE_2")],
+)
+def test_half_a_second_pair_is_named(given: str, missing: str) -> None:
+    with pytest.raises(SettingsError, match=f"^{missing} is not set$"):
+        Settings.from_environment({**GOOD, given: "x.pem"})
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0", 0.0), ("1.5", 1.5), ("60", 60.0)])
