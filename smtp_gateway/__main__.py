@@ -70,7 +70,7 @@ async def serve(
         tls=certificates,
         authenticate=Authenticator(DynamoAccounts(client, settings.accounts_table), clock),
         senders=senders,
-        submit=Submit(queue, store, senders, clock, log, settings.host_name),
+        submit=Submit(queue, store, senders, clock, log, settings.host_name, shown=settings.trace_client),
         log=log,
         limits=Limits(size=settings.max_size),
         max_connections=settings.max_connections,

@@ -220,7 +220,7 @@ class Connection(asyncio.Protocol):
             return
         if tls.ready and not greeted:
             self._deadlines.handshake(inf)
-            self._peer = Peer(self._peer.ip, tls.version)
+            self._peer = Peer(self._peer.ip, tls.suite)
             if self._implicit:
                 greeting = self._session.greeting()
         if out := tls.outgoing():

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from enum import StrEnum
 from typing import Final
 
 from relay.errors import PermanentError
@@ -24,10 +25,18 @@ class LoopError(PermanentError):
     """The message has been through too many servers."""
 
 
+class Shown(StrEnum):
+    """What the trace header tells of the client: its name, as it says, and address; the address; nothing."""
+
+    FULL = "full"
+    ADDRESS = "address"
+    NONE = "none"
+
+
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What the trace header tells. peer: the client's IP address. tls: such as "TLSv1.3".
-    received: epoch seconds."""
+    """What the trace header tells. peer: the client's IP address. tls: the cipher suite, as IANA names it.
+    received: epoch seconds. shown: of helo and peer."""
 
     id: str
     host_name: str
@@ -36,6 +45,7 @@ class Trace:
     tls: str
     smtputf8: bool
     received: float
+    shown: Shown = Shown.NONE
 
     @property
     def date(self) -> str:
@@ -43,17 +53,26 @@ class Trace:
         return format_datetime(datetime.fromtimestamp(int(self.received), UTC))
 
     def header(self) -> bytes:
-        """Time-stamp-line of RFC 5321 §4.4; protocol names of RFC 3848 and RFC 6531 §4.3.
+        """Time-stamp-line of RFC 5321 §4.4; protocol names of RFC 3848 and RFC 6531 §4.3, "tls" of RFC 8314 §4.3.
 
-        The user name is left out: recipients have no business with it.
+        The user name is left out: recipients have no business with it. Without a "from" it is what RFC 5322 §3.6.7
+        has, and what others write for mail that didn't come from a server (docs/decisions.md).
         """
-        literal = f"IPv6:{self.peer}" if ":" in self.peer else self.peer
         protocol = "UTF8SMTPSA" if self.smtputf8 else "ESMTPSA"
         return (
-            f"Received: from {self.helo} ([{literal}])\r\n"
-            f"\tby {self.host_name} with {protocol} ({self.tls})\r\n"
-            f"\tid {self.id}; {self.date}\r\n"
+            f"Received: {self._client()}by {self.host_name} with {protocol} id {self.id}\r\n"
+            f"\ttls {self.tls}; {self.date}\r\n"
         ).encode("ascii")
+
+    def _client(self) -> str:
+        literal = f"[IPv6:{self.peer}]" if ":" in self.peer else f"[{self.peer}]"
+        match self.shown:
+            case Shown.FULL:
+                return f"from {self.helo} ({literal})\r\n\t"
+            case Shown.ADDRESS:
+                return f"from {literal} ({literal})\r\n\t"
+            case Shown.NONE:
+                return ""
 
 
 def other_domains(header: Header, sender: str) -> tuple[str, ...]:

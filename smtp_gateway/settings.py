@@ -16,6 +16,8 @@
     GATEWAY_CONTENT_BUCKET      where large content goes
     GATEWAY_PROXY_FROM          networks, as 10.0.0.0/24,2001:db8::/64, whose connections begin with a PROXY header,
                                 version 1 or 2, and are closed without; default: none
+    GATEWAY_TRACE_CLIENT        what recipients see of the client in the trace header: full, address or none;
+                                default: none
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
     GATEWAY_MAX_CONNECTIONS     default 1000
     AWS_REGION                  or AWS_DEFAULT_REGION
@@ -32,6 +34,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from relay.settings import SettingsError
+from smtp_gateway.message import Shown
 from smtp_gateway.proxy import Network
 
 DEFAULT_MAX_SIZE: Final = 41_943_040
@@ -73,6 +76,7 @@ class Settings:
     accounts_table: str
     content_bucket: str
     proxy_from: tuple[Network, ...]
+    trace_client: Shown
     max_size: int
     max_connections: int
     region: str
@@ -106,6 +110,7 @@ class Settings:
             accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
             content_bucket=text("GATEWAY_CONTENT_BUCKET"),
             proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
+            trace_client=_shown("GATEWAY_TRACE_CLIENT", environment.get("GATEWAY_TRACE_CLIENT", "")),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
             max_connections=number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1),
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
@@ -140,6 +145,13 @@ def _networks(name: str, value: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(each.strip()) for each in value.split(",") if value)
     except ValueError:  # also for an address with bits outside its network: which of the two is meant?
         raise SettingsError(f"{name}={value!r} is not a list of networks, as 10.0.0.0/24,2001:db8::/64") from None
+
+
+def _shown(name: str, value: str) -> Shown:
+    try:
+        return Shown(value or Shown.NONE)
+    except ValueError:
+        raise SettingsError(f"{name}={value!r} is not one of {', '.join(Shown)}") from None
 
 
 def _seconds(name: str, value: str) -> float:

@@ -14,7 +14,7 @@ from relay.submission import Content, Dsn, Inline, Stored, Submission, content_k
 from smtp_gateway import replies
 from smtp_gateway.events import Message
 from smtp_gateway.log import Log
-from smtp_gateway.message import LoopError, Trace, other_domains, prepare
+from smtp_gateway.message import LoopError, Shown, Trace, other_domains, prepare
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 
@@ -24,14 +24,14 @@ NEVER_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """ip: in text. tls: such as "TLSv1.3"."""
+    """ip: in text. tls: the cipher suite, as IANA names it."""
 
     ip: str
     tls: str
 
 
 class Submit:
-    """host_name: ours. patience: seconds until we give up on store and queue."""
+    """host_name: ours. patience: seconds until we give up on store and queue. shown: of the client, to recipients."""
 
     def __init__(
         self,
@@ -42,6 +42,7 @@ class Submit:
         log: Log,
         host_name: str,
         patience: float = PATIENCE,
+        shown: Shown = Shown.NONE,
     ) -> None:
         self._queue = queue
         self._store = store
@@ -50,13 +51,14 @@ class Submit:
         self._log = log
         self._host_name = host_name
         self._patience = patience
+        self._shown = shown
 
     async def __call__(self, message: Message, peer: Peer) -> Reply:
         """The reply to the message: 250 only once it is stored, 5xx only for what is wrong with the message or its
         sender, 451 for whatever goes wrong here (DESIGN promises 1, 5 and 6)."""
         now = self._clock.now()
         id = new_id(now)
-        trace = Trace(id, self._host_name, message.helo, peer.ip, peer.tls, message.smtputf8, now)
+        trace = Trace(id, self._host_name, message.helo, peer.ip, peer.tls, message.smtputf8, now, self._shown)
         try:
             header = read_header(message.content)
             others = other_domains(header, message.sender)

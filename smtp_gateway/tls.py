@@ -5,9 +5,19 @@ moment (uvloop and asyncio differ), and a half-closed TLS connection can't be ha
 """
 
 import ssl
+from collections.abc import Mapping
 from typing import Final
 
 _PIECE: Final = 262_144
+_CHACHA20: Final = "CHACHA20_POLY1305_SHA256"
+IANA_NAMES: Final[Mapping[str, str]] = {  # of TLS 1.2's suites, by OpenSSL's; TLS 1.3's are the same in both
+    "ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "ECDHE-ECDSA-AES256-GCM-SHA384": "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "ECDHE-ECDSA-CHACHA20-POLY1305": f"TLS_ECDHE_ECDSA_WITH_{_CHACHA20}",
+    "ECDHE-RSA-AES128-GCM-SHA256": "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "ECDHE-RSA-AES256-GCM-SHA384": "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "ECDHE-RSA-CHACHA20-POLY1305": f"TLS_ECDHE_RSA_WITH_{_CHACHA20}",
+}
 
 
 class Tls:
@@ -21,9 +31,10 @@ class Tls:
         self.ended = False  # the client has said that it sends no more
 
     @property
-    def version(self) -> str:
-        """Such as "TLSv1.3"; "" before `ready`."""
-        return self._object.version() or ""
+    def suite(self) -> str:
+        """The cipher suite, as IANA names it, such as "TLS_AES_256_GCM_SHA384"; "" before `ready`."""
+        cipher = self._object.cipher()
+        return IANA_NAMES.get(cipher[0], cipher[0]) if cipher else ""
 
     def receive(self, data: bytes) -> bytes:
         """Ciphertext -> plaintext. ssl.SSLError when it isn't TLS, or not as we want it."""

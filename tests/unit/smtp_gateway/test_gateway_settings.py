@@ -1,6 +1,7 @@
 import pytest
 
 from relay.settings import SettingsError
+from smtp_gateway.message import Shown
 from smtp_gateway.settings import Endpoint, KeyPair, Settings
 
 GOOD = {
@@ -55,6 +56,11 @@ def test_balancers() -> None:
     assert [str(network) for network in found] == ["10.0.0.0/24", "2001:db8::1/128"]
 
 
+@pytest.mark.parametrize("value", ["", *Shown])
+def test_what_is_shown_of_the_client(value: str) -> None:
+    assert Settings.from_environment({**GOOD, "GATEWAY_TRACE_CLIENT": value}).trace_client == (value or "none")
+
+
 def test_help_url() -> None:
     url = "https://help.example/dns?from=smtp#records"
     assert Settings.from_environment({**GOOD, "GATEWAY_HELP_URL": url}).help_url == url
@@ -67,6 +73,7 @@ def test_a_missing_variable_is_named(name: str) -> None:
 
 
 BAD = [
+    ("GATEWAY_TRACE_CLIENT", "All"),
     ("GATEWAY_HOST_NAME", "smtp example"),
     ("GATEWAY_LISTEN", "2587"),
     ("GATEWAY_LISTEN", "localhost:2587"),

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -8,12 +9,16 @@ from relay import validate
 from relay.errors import PermanentError
 from relay.header import MAX_FIELDS, MAX_HEADER, HeaderError, read_header
 from smtp_gateway import message
-from smtp_gateway.message import ADDED_FIELDS, ADDED_OCTETS, MAX_RECEIVED, LoopError, Trace, other_domains
+from smtp_gateway.certificates import tls_context
+from smtp_gateway.message import ADDED_FIELDS, ADDED_OCTETS, MAX_RECEIVED, LoopError, Shown, Trace, other_domains
+from smtp_gateway.tls import IANA_NAMES
+from tests.gateway import certificate, key_pair
 
-TRACE = Trace("0190-id", "gw.example", "app.example", "192.0.2.1", "TLSv1.3", False, 1_800_000_000.9)
+SUITE = "TLS_AES_256_GCM_SHA384"
+TRACE = Trace("0190-id", "gw.example", "app.example", "192.0.2.1", SUITE, False, 1_800_000_000.9)
 RECEIVED = (
-    b"Received: from app.example ([192.0.2.1])\r\n\tby gw.example with ESMTPSA (TLSv1.3)\r\n"
-    b"\tid 0190-id; Fri, 15 Jan 2027 08:00:00 +0000\r\n"
+    b"Received: by gw.example with ESMTPSA id 0190-id\r\n"
+    b"\ttls TLS_AES_256_GCM_SHA384; Fri, 15 Jan 2027 08:00:00 +0000\r\n"
 )
 DATE = b"Date: Fri, 15 Jan 2027 08:00:00 +0000\r\n"
 MESSAGE_ID = b"Message-ID: <0190-id@gw.example>\r\n"
@@ -80,7 +85,8 @@ def test_a_header_that_would_be_too_large_with_ours_is_refused_now(content: byte
 @pytest.mark.parametrize("fields", [MAX_FIELDS - ADDED_FIELDS, MAX_FIELDS - ADDED_FIELDS - 1])
 def test_what_is_accepted_is_read_again_by_validate(fields: int) -> None:
     read_header(prepare(b"X: y\r\n" * fields + b"\r\n", TRACE))
-    longest = Trace("0190-id", "h" * 255, "e" * 255, "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", "TLSv1.3", True, 1.8e9)
+    peer = "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff"
+    longest = Trace("0190-id", "h" * 255, "e" * 255, peer, max(IANA_NAMES.values(), key=len), True, 1.8e9, Shown.FULL)
     read_header(prepare(b"X: " + b"y" * (MAX_HEADER - ADDED_OCTETS - 7) + b"\r\n\r\n", longest))
 
 
@@ -176,9 +182,35 @@ def test_the_number_of_sender_domains_is_what_validate_takes(envelope: str) -> N
         other_domains(read_header(b"From: " + b", ".join(many) + b"\r\n\r\n"), envelope)
 
 
-def test_trace_of_ipv6_and_smtputf8() -> None:
-    trace = Trace("i", "gw.example", "[IPv6:::1]", "2001:db8::1", "TLSv1.2", True, 0.0)
-    assert trace.header() == (
-        b"Received: from [IPv6:::1] ([IPv6:2001:db8::1])\r\n\tby gw.example with UTF8SMTPSA (TLSv1.2)\r\n"
-        b"\tid i; Thu, 01 Jan 1970 00:00:00 +0000\r\n"
+@pytest.mark.parametrize(
+    ("helo", "peer", "shown", "client"),
+    [
+        ("app.example", "192.0.2.1", Shown.FULL, b"from app.example ([192.0.2.1])\r\n\t"),
+        ("app.example", "192.0.2.1", Shown.ADDRESS, b"from [192.0.2.1] ([192.0.2.1])\r\n\t"),
+        ("app.example", "192.0.2.1", Shown.NONE, b""),
+        ("[IPv6:::1]", "2001:db8::1", Shown.FULL, b"from [IPv6:::1] ([IPv6:2001:db8::1])\r\n\t"),
+        ("[IPv6:::1]", "2001:db8::1", Shown.ADDRESS, b"from [IPv6:2001:db8::1] ([IPv6:2001:db8::1])\r\n\t"),
+        ("[IPv6:::1]", "2001:db8::1", Shown.NONE, b""),
+    ],
+)
+def test_what_the_trace_tells_of_the_client(helo: str, peer: str, shown: Shown, client: bytes) -> None:
+    trace = replace(TRACE, helo=helo, peer=peer, shown=shown, received=0.0).header()
+    assert trace == (
+        b"Received: " + client + b"by gw.example with ESMTPSA id 0190-id\r\n"
+        b"\ttls TLS_AES_256_GCM_SHA384; Thu, 01 Jan 1970 00:00:00 +0000\r\n"
     )
+
+
+def test_trace_of_smtputf8() -> None:
+    assert b" with UTF8SMTPSA id 0190-id\r\n" in replace(TRACE, smtputf8=True).header()
+
+
+def test_the_longest_line_of_the_trace_is_within_the_limit() -> None:
+    longest = Trace("0190-id" * 6, "h" * 255, "e" * 255, "2001:db8::1", SUITE, True, 1.8e9, Shown.FULL).header()
+    assert max(map(len, longest.split(b"\r\n"))) <= 998  # RFC 5322 §2.1.1
+
+
+def test_each_cipher_suite_that_is_offered_has_its_iana_name() -> None:
+    names = {each["name"] for each in tls_context([key_pair(*certificate())]).get_ciphers()}
+    assert {IANA_NAMES.get(name, name)[:4] for name in names} == {"TLS_"}
+    assert set(IANA_NAMES) == {name for name in names if not name.startswith("TLS_")}
