@@ -39,7 +39,8 @@ def tls_context(pairs: Sequence[KeyPair]) -> ssl.SSLContext:
     """TLS 1.2 or later (RFC 8996), with all `pairs`: OpenSSL takes the one that the client can verify. SettingsError
     names the variable and the file that can't be used.
 
-    Key exchange is by OpenSSL's list of groups, X25519 first: Python could only narrow it to a single one.
+    Key exchange is by OpenSSL's list of groups, X25519 first: Python could only narrow it to a single one. With
+    OPENSSL_CONF=smtp_gateway/openssl.cnf it is what Mozilla recommends.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

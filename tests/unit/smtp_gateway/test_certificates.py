@@ -1,6 +1,9 @@
 import asyncio
 import json
+import os
 import ssl
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +22,30 @@ from tests.fakes import FakeClock
 from tests.gateway import Gateway, Wire, certificate, key_pair, make_certificate, running
 
 DAY = 86_400.0
+ROOT = Path(__file__).parents[3]
+# Says which of the groups named as arguments a server of ours takes.
+GROUPS = """
+import ssl, sys
+from smtp_gateway.certificates import tls_context
+from tests.gateway import certificate, key_pair
+
+for group in sys.argv[1:]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_ecdh_curve(group)
+    context.load_verify_locations(certificate()[0])
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = context.wrap_bio(back, there, server_hostname="localhost")
+    server = tls_context([key_pair(*certificate())]).wrap_bio(there, back, server_side=True)
+    try:
+        for each in (client, server, client):
+            try:
+                each.do_handshake()
+            except ssl.SSLWantReadError:
+                pass
+        print(group)
+    except ssl.SSLError:
+        pass
+"""
 
 
 def ecdsa_key() -> ec.EllipticCurvePrivateKey:
@@ -327,3 +354,14 @@ def test_sessions_go_on_and_new_ones_get_the_new_certificate(folder: Callable[[s
             assert await wire.ask(b"NOOP") == b"250 2.0.0 OK\r\n"
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("conf", "taken"),
+    [("", {"X25519", "prime256v1", "secp384r1", "secp521r1"}), ("openssl.cnf", {"X25519", "prime256v1", "secp384r1"})],
+)
+def test_our_openssl_conf_narrows_the_groups(conf: str, taken: set[str]) -> None:
+    path = os.pathsep.join([str(ROOT), str(ROOT / "layers/relay")])
+    environment = {"PYTHONPATH": path, "OPENSSL_CONF": str(ROOT / "smtp_gateway" / conf) if conf else ""}
+    command = [sys.executable, "-c", GROUPS, "X25519", "prime256v1", "secp384r1", "secp521r1"]
+    assert set(subprocess.check_output(command, env=environment, text=True).split()) == taken
