@@ -23,6 +23,7 @@ from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import CHECK_EVERY, Certificates
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.metrics import METRICS_EVERY
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import ListenError, Server
 from smtp_gateway.settings import Settings
@@ -82,11 +83,16 @@ async def serve(
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, certificates.reload)
     checks = asyncio.create_task(_every(CHECK_EVERY, certificates.check, log))
+    measures = asyncio.create_task(
+        _every(METRICS_EVERY, lambda: log.measured(open_sessions=len(site.connections)), log)
+    )
     running = Server(site, plain_socket, tls_socket)
     await running.start()
     await stop.wait()
     await running.stop()
     checks.cancel()
+    measures.cancel()
+    log.measured(open_sessions=0)
     await client.close()
 
 

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import ssl
 from math import inf
+from time import monotonic
 from typing import Final, cast
 
 from relay.errors import TemporaryError
@@ -12,6 +13,7 @@ from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.deadlines import Deadlines
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
+from smtp_gateway.metrics import Count, Time
 from smtp_gateway.proxy import plain
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Session
@@ -52,6 +54,7 @@ class Connection(asyncio.Protocol):
         if not self._peer.ip:
             self._peer = Peer(address_of(transport), "")
         site.connections.add(self)
+        site.log.metrics.count(Count.SESSIONS)
         self._tick()
         if site.draining or len(site.connections) > site.max_connections:
             self._end(replies.SHUTTING_DOWN if site.draining else replies.TOO_MANY_CONNECTIONS, "turned away")
@@ -142,11 +145,11 @@ class Connection(asyncio.Protocol):
             case Prove() if self._clogged:
                 pass  # a refusal is long, and the next MAIL may be here: not before the client reads
             case event if not self._task:
-                self._task = self._loop.create_task(self._work(event))
+                self._task = self._loop.create_task(self._work(event, monotonic()))
         if session.backlog > BACKLOG or not self._reading:
             self._set_reading()
 
-    async def _work(self, event: Authenticate | Prove | Message) -> None:
+    async def _work(self, event: Authenticate | Prove | Message, began: float) -> None:
         session = self._session
         match event:
             case Authenticate(credentials):
@@ -156,6 +159,7 @@ class Connection(asyncio.Protocol):
             case Message():
                 answer = await self._submit(event)
                 if answer.ok:
+                    self._site.log.metrics.time(Time.TO_250, monotonic() - began)
                     self._arm(self._deadlines.progressed(self._loop.time()))
                 reply = session.answered(answer)
         self._task = None

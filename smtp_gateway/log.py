@@ -1,5 +1,5 @@
-"""What the gateway logs: one function per event, one JSON line each. Fields are listed here and nowhere else, so
-no password, AUTH line, header or content can get among them."""
+"""What the gateway logs: one function per event, one JSON line each (docs/log.md). Fields are listed here and nowhere
+else, so no password, AUTH line, header or content can get among them. What is logged is counted, too."""
 
 import json
 import sys
@@ -10,6 +10,7 @@ from pathlib import PurePath
 
 from relay.errors import RelayError
 from relay.ports import Clock
+from smtp_gateway.metrics import Count, Metrics
 from smtp_gateway.replies import Reply
 
 Write = Callable[[str], object]
@@ -21,9 +22,12 @@ def to_stdout(line: str) -> None:
 
 
 class Log:
+    """metrics: what the events count; for what is counted or timed without an event, call it."""
+
     def __init__(self, clock: Clock, write: Write = to_stdout) -> None:
         self._clock = clock
         self._write = write
+        self.metrics = Metrics()
 
     def listening(self, *, port: int, tls_port: int) -> None:
         self._line("listening", port=port, tls_port=tls_port)
@@ -48,6 +52,7 @@ class Log:
         self._line("certificate_expires", days=round(days, 1))
 
     def tls_failed(self, *, peer: str, error: BaseException) -> None:
+        self.metrics.count(Count.FAILED_HANDSHAKES)
         self._line("tls_failed", peer=peer, error=type(error).__name__, reason=getattr(error, "reason", None))
 
     def proxy_refused(self, *, peer: str, why: str) -> None:
@@ -55,10 +60,12 @@ class Log:
         self._line("proxy_refused", peer=peer, why=why)
 
     def auth_ok(self, *, account: str, peer: str) -> None:
+        self.metrics.count(Count.LOGINS)
         self._line("auth_ok", account=account, peer=peer)
 
     def auth_failed(self, *, peer: str) -> None:
         """Without the name given: people type passwords there."""
+        self.metrics.count(Count.FAILED_LOGINS)
         self._line("auth_failed", peer=peer)
 
     def auth_unavailable(self, *, peer: str, error: BaseException) -> None:
@@ -66,10 +73,14 @@ class Log:
 
     def submitted(self, *, id: str, account: str, size: int, recipients: int) -> None:
         """size: octets, with our trace header."""
+        self.metrics.count(Count.MESSAGES)
+        self.metrics.count(Count.RECIPIENTS, recipients)
+        self.metrics.count(Count.OCTETS, size)
         self._line("submitted", id=id, account=account, size=size, recipients=recipients)
 
     def no_ruling(self, *, account: str, domain: str, error: BaseException) -> None:
         """What is sent for the domain is accepted without: the queue decides."""
+        self.metrics.count(Count.NO_RULING)
         self._line("no_ruling", account=account, domain=domain, **_cause(error))
 
     def late_ruling(self, *, account: str, domain: str, seconds: float) -> None:
@@ -78,21 +89,29 @@ class Log:
 
     def refused(self, *, account: str, peer: str, reply: Reply) -> None:
         """The first line of the reply, and how many lines it has."""
+        self.metrics.refused(reply)
         words = {"code": reply.code, "enhanced": reply.enhanced, "text": reply.text, "lines": 1 + len(reply.more)}
         self._line("refused", account=account, peer=peer, **words)
 
     def not_stored(self, *, id: str, account: str, error: BaseException) -> None:
+        self.metrics.count(Count.NOT_STORED)
         self._line("not_stored", id=id, account=account, **_cause(error))
 
     def cut_off(self, *, account: str, peer: str, why: str) -> None:
         """We ended the connection: errors, time-outs."""
+        self.metrics.count(Count.CUT_OFF)
         self._line("cut_off", account=account, peer=peer, why=why)
 
     def bug(self, *, error: BaseException) -> None:
         """Where, but not the exception's text: it may quote what it choked on."""
+        self.metrics.count(Count.BUGS)
         frames = traceback.extract_tb(error.__traceback__)[-8:]
         where = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
         self._line("bug", error=type(error).__name__, where=where)
+
+    def measured(self, *, open_sessions: int) -> None:
+        """What was counted and timed since the last time."""
+        self._line("metrics", **self.metrics.take(self._clock.now(), open_sessions))
 
     def _line(self, event: str, **fields: object) -> None:
         time = round(self._clock.now(), 3)

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from time import monotonic
 from typing import Final
 
 from relay import encoding
@@ -15,6 +16,7 @@ from smtp_gateway import replies
 from smtp_gateway.events import Message
 from smtp_gateway.log import Log
 from smtp_gateway.message import LoopError, Shown, Trace, other_domains, prepare
+from smtp_gateway.metrics import Time
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 
@@ -102,7 +104,10 @@ class Submit:
             envid=message.envid,
             dsn={recipient: Dsn(*asked) for recipient, asked in message.dsn.items()},
         )
-        await self._queue.send(encoding.encode_submission(submission), group=message.account)
+        body = encoding.encode_submission(submission)
+        began = monotonic()
+        await self._queue.send(body, group=message.account)
+        self._log.metrics.time(Time.QUEUE, monotonic() - began)
 
     async def _place(self, id: str, content: bytes) -> Content:
         if len(content) <= NEVER_INLINE and encoding.fits_inline(content):
