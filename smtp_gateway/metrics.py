@@ -63,6 +63,7 @@ class Reason(StrEnum):
     PROTOCOL = "Protocol"
     CONTENT = "Content"
     SENDER = "Sender"
+    LIMIT = "Limit"
     POLICY = "Policy"
     OTHER = "Other"
 
@@ -76,18 +77,19 @@ _BY_SUBJECT: Final[Mapping[str, Reason]] = {
     "7": Reason.POLICY,
 }
 _BY_CODE: Final[Mapping[str, Reason]] = {
-    "3.1": Reason.ROOM,
-    "3.4": Reason.SIZE,
-    "4.6": Reason.LOOP,
-    "5.3": Reason.RECIPIENTS,
-    "6.7": Reason.ADDRESS,
-    "7.1": Reason.SENDER,
+    "4.3.1": Reason.ROOM,
+    "5.3.4": Reason.SIZE,
+    "5.4.6": Reason.LOOP,
+    "4.5.3": Reason.RECIPIENTS,
+    "5.6.7": Reason.ADDRESS,
+    "4.7.0": Reason.LIMIT,
+    "4.7.1": Reason.SENDER,
+    "5.7.1": Reason.SENDER,
 }
 
 
 def reason(reply: Reply) -> Reason:
-    code = reply.enhanced[2:]
-    return _BY_CODE.get(code) or _BY_SUBJECT.get(code[:1], Reason.OTHER)
+    return _BY_CODE.get(reply.enhanced) or _BY_SUBJECT.get(reply.enhanced[2:3], Reason.OTHER)
 
 
 @dataclass(slots=True)
