@@ -71,12 +71,12 @@ class Log:
     def auth_unavailable(self, *, peer: str, error: BaseException) -> None:
         self._line("auth_unavailable", peer=peer, **_cause(error))
 
-    def submitted(self, *, id: str, account: str, size: int, recipients: int) -> None:
+    def submitted(self, *, id: str, account: str, peer: str, size: int, recipients: int) -> None:
         """size: octets, with our trace header."""
         self.metrics.count(Count.MESSAGES)
         self.metrics.count(Count.RECIPIENTS, recipients)
         self.metrics.count(Count.OCTETS, size)
-        self._line("submitted", id=id, account=account, size=size, recipients=recipients)
+        self._line("submitted", id=id, account=account, peer=peer, size=size, recipients=recipients)
 
     def no_ruling(self, *, account: str, domain: str, error: BaseException) -> None:
         """What is sent for the domain is accepted without: the queue decides."""

@@ -77,7 +77,8 @@ class Submit:
             # A PermanentError is about the queue entry that we made: our bug, not the sender's.
             self._log.not_stored(id=id, account=message.account, error=error)
             return replies.NOT_STORED
-        self._log.submitted(id=id, account=message.account, size=len(content), recipients=len(message.recipients))
+        size, recipients = len(content), len(message.recipients)
+        self._log.submitted(id=id, account=message.account, peer=peer.ip, size=size, recipients=recipients)
         return replies.queued(id)
 
     def _refused(self, reply: Reply, message: Message, peer: Peer) -> Reply:

@@ -217,7 +217,7 @@ def test_each_reason_is_tried_and_each_refusal_has_one() -> None:
 def test_the_log_s_line() -> None:
     lines: list[str] = []
     log = Log(FakeClock(), lines.append)
-    log.submitted(id="i", account="jo@example.com", size=5000, recipients=3)
+    log.submitted(id="i", account="jo@example.com", peer="192.0.2.1", size=5000, recipients=3)
     log.refused(account="jo@example.com", peer="192.0.2.1", reply=replies.LOOP)
     log.measured(open_sessions=7)
     line = json.loads(lines[-1])

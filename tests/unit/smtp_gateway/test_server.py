@@ -73,6 +73,7 @@ def test_an_app_submits(run: Run, tls: bool) -> None:
                     "time": 1_800_000_000.0,
                     "id": submission.id,
                     "account": USER,
+                    "peer": "127.0.0.1",
                     "size": len(content),
                     "recipients": 2,
                 }
