@@ -33,8 +33,8 @@ MUTATIONS: Final = (
         1,
         "answer 250 while the queue is still being asked",
         "smtp_gateway/submit.py",
-        "await self._queue.send(encoding.encode_submission(submission), group=message.account)",
-        "asyncio.ensure_future(self._queue.send(encoding.encode_submission(submission), group=message.account))",
+        "await self._queue.send(body, group=message.account)",
+        "asyncio.ensure_future(self._queue.send(body, group=message.account))",
         "tests/unit/smtp_gateway/test_server.py::test_250_comes_after_the_queue_has_answered",
     ),
     Mutation(

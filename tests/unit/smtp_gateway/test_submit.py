@@ -14,6 +14,7 @@ from smtp_gateway import replies
 from smtp_gateway.events import Message
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.message import Shown
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 from smtp_gateway.session import Session
@@ -27,15 +28,15 @@ PEER = Peer("192.0.2.1", "TLSv1.3")
 
 
 class Place:
-    def __init__(self) -> None:
+    def __init__(self, shown: Shown = Shown.NONE) -> None:
         self.queue = FakeQueue()
         self.store = FakeContent()
         self.ask = FakeAsk()
         self.lines: list[str] = []
         clock = FakeClock()
-        log = Log(clock, self.lines.append)
+        self.log = log = Log(clock, self.lines.append)
         senders = Senders(self.ask, clock, log, patience=0.05)
-        self.submit = Submit(self.queue, self.store, senders, clock, log, "gw.example", patience=0.05)
+        self.submit = Submit(self.queue, self.store, senders, clock, log, "gw.example", patience=0.05, shown=shown)
 
     def __call__(self, message: Message = MESSAGE) -> Reply:
         return asyncio.run(self.submit(message, PEER))
@@ -72,6 +73,39 @@ def test_large_content_is_stored_first(size: int) -> None:
     stored = place.store.items[submission.content.key]
     assert submission.content.size == len(stored)
     assert place.event["size"] == len(stored)
+
+
+@pytest.mark.parametrize("shown", Shown)
+def test_the_trace_shows_of_the_client_what_the_setting_says(shown: Shown) -> None:
+    place = Place(shown)
+    place()
+    content = decode_submission(place.queue.bodies[0]).content
+    assert isinstance(content, Inline)
+    assert (MESSAGE.helo.encode() in content.data) == (shown is Shown.FULL)
+    assert (b"[192.0.2.1]" in content.data) == (shown is not Shown.NONE)
+
+
+def test_how_long_the_queue_takes_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([10.0, 10.25])
+    monkeypatch.setattr("smtp_gateway.submit.monotonic", lambda: next(times))
+    place = Place()
+    place()
+    assert place.log.metrics.take(1.0, 0)["QueueLatency"] == {
+        "Values": [250.0],
+        "Counts": [1],
+        "Min": 250.0,
+        "Max": 250.0,
+        "Sum": 250.0,
+        "Count": 1,
+    }
+
+
+def test_a_queue_that_fails_is_no_latency() -> None:
+    place = Place()
+    place.queue.fail_next(TemporaryError("away"))
+    place()
+    taken = place.log.metrics.take(1.0, 0)
+    assert ("QueueLatency" in taken, taken["NotStored"], taken["Messages"]) == (False, 1, 0)
 
 
 def test_undeclared_8_bit_content_is_declared() -> None:
