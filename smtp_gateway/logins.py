@@ -1,0 +1,78 @@
+"""The sessions that are logged in, by account, and the end of those whose account is disabled, gone, or has another
+password."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Final, Protocol
+
+from relay.errors import TemporaryError
+from relay.ports import Account
+from smtp_gateway.log import Log
+
+EVERY: Final = 40.0  # seconds from one look at all accounts to the next: a session ends within a minute
+AT_ONCE: Final = 8  # reads of the table under way
+
+
+class Session(Protocol):
+    def log_out(self) -> None:
+        """End: no message that isn't on its way to the queue already is taken any more."""
+        ...
+
+
+class Logins:
+    """read: an account by its name in lower case, TemporaryError if the table can't say. One read for each account that
+    has open sessions."""
+
+    def __init__(self, read: Callable[[str], Awaitable[Account | None]], log: Log) -> None:
+        self._read = read
+        self._log = log
+        self._sessions: dict[str, dict[Session, Account]] = {}
+
+    def enter(self, account: Account, session: Session) -> None:
+        """account: as the password was checked against it."""
+        self._sessions.setdefault(account.user.lower(), {})[session] = account
+
+    def leave(self, name: str, session: Session) -> None:
+        """name: of the account, in lower case."""
+        sessions = self._sessions[name]
+        del sessions[session]
+        if not sessions:
+            del self._sessions[name]
+
+    def count(self, name: str) -> int:
+        return len(self._sessions.get(name, ()))
+
+    async def watch(self, every: float = EVERY) -> None:
+        """Until it is cancelled."""
+        while True:
+            await asyncio.sleep(every)
+            await self.look()
+
+    async def look(self) -> None:
+        """At each account once."""
+        names = iter(tuple(self._sessions))
+        errors: list[TemporaryError] = []
+        await asyncio.gather(*(self._look_at(names, errors) for _ in range(min(AT_ONCE, len(self._sessions)))))
+        if errors:
+            self._log.accounts_unread(accounts=len(errors), error=errors[-1])
+
+    async def _look_at(self, names: Iterator[str], errors: list[TemporaryError]) -> None:
+        for name in names:
+            if name not in self._sessions:
+                continue  # all have left meanwhile
+            try:
+                account = await self._read(name)
+            except TemporaryError as error:
+                errors.append(error)
+                continue
+            except Exception as error:  # noqa: BLE001 - our bug ends no session, and no watch
+                self._log.bug(error=error)
+                continue
+            for session, before in tuple(self._sessions.get(name, {}).items()):
+                if not _holds(before, account):
+                    session.log_out()
+
+
+def _holds(before: Account, now: Account | None) -> bool:
+    """Whether a login of `before` is one of `now`."""
+    return now is not None and not now.disabled and (now.salt, now.hash) == (before.salt, before.hash)
