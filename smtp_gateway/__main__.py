@@ -23,7 +23,9 @@ from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import CHECK_EVERY, Certificates
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.logins import Logins
 from smtp_gateway.metrics import METRICS_EVERY
+from smtp_gateway.quotas import Quotas
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import ListenError, Server
 from smtp_gateway.settings import Settings
@@ -66,14 +68,18 @@ async def serve(
         patience=settings.verdict_patience,
         help_url=settings.help_url,
     )
+    authenticate = Authenticator(DynamoAccounts(client, settings.accounts_table), clock)
+    logins = Logins(authenticate.read, log)
     site = Site(
         host_name=settings.host_name,
         tls=certificates,
-        authenticate=Authenticator(DynamoAccounts(client, settings.accounts_table), clock),
+        authenticate=authenticate,
+        logins=logins,
         senders=senders,
         submit=Submit(queue, store, senders, clock, log, settings.host_name, shown=settings.trace_client),
         log=log,
         limits=Limits(size=settings.max_size),
+        quotas=Quotas(settings.allowance),
         max_connections=settings.max_connections,
         proxy_from=settings.proxy_from,
     )
@@ -86,10 +92,12 @@ async def serve(
     measures = asyncio.create_task(
         _every(METRICS_EVERY, lambda: log.measured(open_sessions=len(site.connections)), log)
     )
+    watch = asyncio.create_task(logins.watch())
     running = Server(site, plain_socket, tls_socket)
     await running.start()
     await stop.wait()
     await running.stop()
+    watch.cancel()
     checks.cancel()
     measures.cancel()
     log.measured(open_sessions=0)

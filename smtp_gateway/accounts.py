@@ -34,24 +34,25 @@ class Authenticator:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._asking: dict[str, asyncio.Task[Account | None]] = {}
 
-    async def __call__(self, credentials: Credentials) -> str | None:
-        """The account (user name in lower case), or None for a wrong name or password, or a disabled one.
+    async def __call__(self, credentials: Credentials) -> Account | None:
+        """The account, or None for a wrong name or password, or a disabled one.
 
         Same work whichever of them is wrong: a no is always from a record younger than DISTRUST, so a name
         that exists is asked for as often as one that doesn't. TemporaryError if the table can't say.
         """
         name = credentials.user.lower()
         if not _plausible(name):
-            return _verdict(None, name, credentials.password)
+            return _verdict(None, credentials.password)
         known = self._known.get(name)
         age = self._clock.now() - known.since if known else TRUST
         if known and age < TRUST:
-            verdict = _verdict(known.account, name, credentials.password)
+            verdict = _verdict(known.account, credentials.password)
             if verdict or age < DISTRUST:
                 return verdict
-        return _verdict(await self._ask(name), name, credentials.password)
+        return _verdict(await self.read(name), credentials.password)
 
-    async def _ask(self, name: str) -> Account | None:
+    async def read(self, name: str) -> Account | None:
+        """The record as it is now, for an account's name in lower case. TemporaryError as above."""
         task = self._asking.get(name)
         if task is None:
             task = asyncio.get_running_loop().create_task(self._find(name))
@@ -77,8 +78,8 @@ class Authenticator:
         return account
 
 
-def _verdict(account: Account | None, name: str, password: str) -> str | None:
-    return name if passwords.verify(account, password) else None
+def _verdict(account: Account | None, password: str) -> Account | None:
+    return account if passwords.verify(account, password) else None
 
 
 def _plausible(name: str) -> bool:

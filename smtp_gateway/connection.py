@@ -3,18 +3,20 @@
 import asyncio
 import ipaddress
 import ssl
-from math import inf
+from math import ceil, inf
 from time import monotonic
 from typing import Final, cast
 
 from relay.errors import TemporaryError
 from relay.proof.ruling import Question, Standing
 from smtp_gateway import replies
+from smtp_gateway.accounts import MAX_NAME
 from smtp_gateway.auth import Credentials
 from smtp_gateway.deadlines import Deadlines
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.metrics import Count, Time
 from smtp_gateway.proxy import plain
+from smtp_gateway.quotas import Attempt, network
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Session
 from smtp_gateway.site import Site
@@ -36,6 +38,9 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._implicit = tls
         self._peer = Peer(client, "")
+        self._network = ""  # of the peer, as quotas count it
+        self._logged_out = False  # the login holds no more
+        self._gone: asyncio.Future[None] | None = None  # while a login is delayed: the client is
         self._task: asyncio.Task[None] | None = None
         self._lost = False
         self._clogged = False  # the client doesn't read
@@ -55,9 +60,13 @@ class Connection(asyncio.Protocol):
             self._peer = Peer(address_of(transport), "")
         site.connections.add(self)
         site.log.metrics.count(Count.SESSIONS)
+        self._network = network(self._peer.ip)
+        over = site.quotas.arrived(self._network, self._loop.time())
         self._tick()
         if site.draining or len(site.connections) > site.max_connections:
-            self._end(replies.SHUTTING_DOWN if site.draining else replies.TOO_MANY_CONNECTIONS, "turned away")
+            self._turn_away(replies.SHUTTING_DOWN if site.draining else replies.TOO_MANY_CONNECTIONS, "turned away")
+        elif over:
+            self._turn_away(over, "quota of the address")
         elif not self._tls:
             self._send(self._session.greeting())
 
@@ -83,6 +92,8 @@ class Connection(asyncio.Protocol):
 
     def connection_lost(self, _exc: Exception | None) -> None:
         self._lost = True
+        if self._gone and not self._gone.done():
+            self._gone.set_result(None)
         self._session.forget()
         if self._timer:
             self._timer.cancel()
@@ -101,6 +112,14 @@ class Connection(asyncio.Protocol):
         if self._task:
             self._task.cancel()
 
+    # --- what `site.logins` calls --------------------------------------------------------------
+
+    def log_out(self) -> None:
+        """End now; or, if an answer is under way, after it: a message that may be stored already gets its 250."""
+        self._logged_out = True
+        if not self._task and self._session.state is not State.CLOSED:
+            self._end(replies.LOGIN_ENDED, "login ended")
+
     # --- octets --------------------------------------------------------------------------------
 
     def _advance(self, reply: bytes, data: bytes = b"") -> None:
@@ -108,9 +127,13 @@ class Connection(asyncio.Protocol):
         session = self._session
         if self._lost:  # what is in the buffer has nobody to hear of it
             return
-        self._deadlines.heard(self._loop.time())
+        now = self._loop.time()
+        self._deadlines.heard(now)
         try:
-            reply += session.receive(data) + self._rule()
+            if self._logged_out:
+                reply += session.close(replies.LOGIN_ENDED, "login ended")
+            else:
+                reply += session.receive(data) + self._rule(now)
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
             self._site.log.bug(error=error)
             reply += session.close(replies.INTERNAL_CLOSE, "bug")
@@ -121,15 +144,22 @@ class Connection(asyncio.Protocol):
         self._send(reply)
         self._act()
 
-    def _rule(self) -> bytes:
-        """What the session says as long as the senders that it asks about are known to be proved."""
-        session, said = self._session, b""
+    def _rule(self, now: float) -> bytes:
+        """What the session says as long as the senders that it asks about are known to be proved, or over quota."""
+        site, session, said = self._site, self._session, b""
         while isinstance(event := session.event, Prove):
-            ruling = self._site.senders.known(event.account, event.sender.domain)
-            if ruling is None or ruling.standing is not Standing.PASSED:
+            if over := site.quotas.may_send(event.account, now):
+                said += session.not_proved(over)
+            elif event.sender is None or self._is_proved(event.account, event.sender.domain):
+                said += session.proved()
+            else:
                 break
-            said += session.proved() + session.receive(b"")
+            said += session.receive(b"")
         return said
+
+    def _is_proved(self, account: str, domain: str) -> bool:
+        ruling = self._site.senders.known(account, domain)
+        return ruling is not None and ruling.standing is Standing.PASSED
 
     def _act(self) -> None:
         session = self._session
@@ -140,7 +170,9 @@ class Connection(asyncio.Protocol):
                 session.tls_started()
                 self._arm(self._deadlines.handshake(self._loop.time()))
                 self._tls = Tls(self._site.tls.context)
-            case Close(why):
+            case Close(why, blame):
+                if blame:
+                    self._site.quotas.cut_off(self._network, self._loop.time())
                 self._close(why)
             case Prove() if self._clogged:
                 pass  # a refusal is long, and the next MAIL may be here: not before the client reads
@@ -153,41 +185,68 @@ class Connection(asyncio.Protocol):
         session = self._session
         match event:
             case Authenticate(credentials):
-                reply = await self._authenticate(credentials)
+                reply = await self._log_in(credentials)
             case Prove():
                 reply = await self._prove(event)
             case Message():
                 answer = await self._submit(event)
                 if answer.ok:
                     self._site.log.metrics.time(Time.TO_250, monotonic() - began)
-                    self._arm(self._deadlines.progressed(self._loop.time()))
+                    now = self._loop.time()
+                    self._site.quotas.taken(event.account, len(event.content), now)
+                    self._arm(self._deadlines.progressed(now))
                 reply = session.answered(answer)
         self._task = None
         self._advance(reply)
         self._forget()
 
-    async def _authenticate(self, credentials: Credentials) -> bytes:
-        site, session = self._site, self._session
+    async def _log_in(self, credentials: Credentials) -> bytes:
+        """The same whether the password is right or wrong, as it is checked after the delay only."""
+        name = credentials.user.lower()[:MAX_NAME]
+        attempt = self._site.quotas.attempts.begin(name, self._network, self._loop.time())
+        if attempt.retry:
+            reply = replies.too_many_failed_logins(ceil(attempt.retry))
+            return self._session.close(reply, "failed logins of the address")
+        if attempt.delay and await self._goes_within(attempt.delay):
+            return b""
+        return await self._authenticate(credentials, attempt)
+
+    async def _authenticate(self, credentials: Credentials, attempt: Attempt) -> bytes:
+        site, session, attempts = self._site, self._session, self._site.quotas.attempts
         try:
             account = await site.authenticate(credentials)
         except TemporaryError as error:
+            attempts.unchecked(attempt, self._loop.time())
             site.log.auth_unavailable(peer=self._peer.ip, error=error)
             return session.authentication_failed(replies.CANNOT_CHECK_LOGIN)
         except Exception as error:  # noqa: BLE001 - our bug is not a wrong password
+            attempts.unchecked(attempt, self._loop.time())
             site.log.bug(error=error)
             return session.authentication_failed(replies.CANNOT_CHECK_LOGIN)
         if account is None:
             site.log.auth_failed(peer=self._peer.ip)
             return session.authentication_failed(replies.WRONG_LOGIN)
-        site.log.auth_ok(account=account, peer=self._peer.ip)
+        attempts.succeeded(attempt, self._loop.time())
+        name = attempt.account
+        if over := site.quotas.may_log_in(site.logins.count(name)):
+            return session.close(over, "sessions of the account")
+        site.log.auth_ok(account=name, peer=self._peer.ip)
+        site.logins.enter(account, self)
         self._arm(self._deadlines.progressed(self._loop.time()))
-        return session.authenticated(account)
+        return session.authenticated(name)
+
+    async def _goes_within(self, seconds: float) -> bool:
+        """Wait, unless the client goes."""
+        self._gone = self._loop.create_future()
+        done, _ = await asyncio.wait((self._gone,), timeout=seconds)
+        return bool(done)
 
     async def _prove(self, event: Prove) -> bytes:
         site, session = self._site, self._session
-        question = Question(event.sender.domain, event.account, str(event.sender))
+        sender, account = event.sender, event.account
+        questions = (Question(sender.domain, account, str(sender)),) if sender else ()
         try:
-            refusal = await site.senders(event.account, (question,))
+            refusal = await site.senders(account, questions)
         except Exception as error:  # noqa: BLE001 - our bug is no reason to refuse mail: the queue decides
             site.log.bug(error=error)
             refusal = None
@@ -251,6 +310,12 @@ class Connection(asyncio.Protocol):
         self._send(self._session.close(reply, why))
         self._close(why)
 
+    def _turn_away(self, reply: Reply, why: str) -> None:
+        """At once: a crowd at the door must not take the places of those inside."""
+        self._send(self._session.close(reply, why))
+        self._site.log.cut_off(account="", peer=self._peer.ip, why=why)
+        self._transport.close()
+
     def _close(self, why: str) -> None:
         """To close with octets unread would reset the connection, and the client might never see our reply; so
         we end our side, and wait a little for the client to end its."""
@@ -267,10 +332,15 @@ class Connection(asyncio.Protocol):
         self._timer = self._loop.call_later(self._site.timeouts.linger, self._transport.abort)
 
     def _forget(self) -> None:
-        if self._lost and not self._task:
-            self._site.connections.discard(self)
-            if not self._site.connections:
-                self._site.empty.set()
+        site = self._site
+        if not self._lost or self._task or self not in site.connections:
+            return
+        site.connections.discard(self)
+        site.quotas.left(self._network)
+        if account := self._session.account:
+            site.logins.leave(account, self)
+        if not site.connections:
+            site.empty.set()
 
     # --- deadlines -----------------------------------------------------------------------------
 

@@ -21,10 +21,13 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class Prove:
-    """Find out whether the account may send for the sender's domain, call `proved` or `not_proved`."""
+    """Find out whether the account may send now, and for the sender's domain; call `proved` or `not_proved`.
+
+    sender: None for the null reverse-path, which has no domain.
+    """
 
     account: str
-    sender: Address
+    sender: Address | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +51,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Write the replies, close the connection. why: for the log."""
+    """Write the replies, close the connection. why: for the log. blame: it ends for what the client has said."""
 
     why: str
+    blame: bool = False
 
 
 Event = StartTls | Authenticate | Prove | Message | Close

@@ -71,6 +71,10 @@ class Log:
     def auth_unavailable(self, *, peer: str, error: BaseException) -> None:
         self._line("auth_unavailable", peer=peer, **_cause(error))
 
+    def accounts_unread(self, *, accounts: int, error: BaseException) -> None:
+        """So many that have sessions open; these go on. error: one of those met."""
+        self._line("accounts_unread", accounts=accounts, **_cause(error))
+
     def submitted(self, *, id: str, account: str, peer: str, size: int, recipients: int) -> None:
         """size: octets, with our trace header."""
         self.metrics.count(Count.MESSAGES)

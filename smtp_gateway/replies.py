@@ -86,6 +86,29 @@ def too_big(limit: int) -> Reply:
     return Reply(552, "5.3.4", f"Message refused: it is larger than {limit} octets")
 
 
+# Over quota; seconds: after which to try again. 4.7.0 as there is no detail that says it (RFC 3463 §3.8).
+
+
+def too_fast(seconds: int) -> Reply:
+    return Reply(421, "4.7.0", f"Too many connections a minute from your address; try again in {seconds} seconds")
+
+
+def too_many_cut_off(seconds: int) -> Reply:
+    return Reply(421, "4.7.0", f"Too many sessions of your address ended in errors; try again in {seconds} seconds")
+
+
+def too_many_failed_logins(seconds: int) -> Reply:
+    return Reply(421, "4.7.0", f"Too many failed logins from your address; try again in {seconds} seconds")
+
+
+def too_many_messages(seconds: int) -> Reply:
+    return Reply(451, "4.7.0", f"Too many messages of this account; try again in {seconds} seconds")
+
+
+def too_many_octets(seconds: int) -> Reply:
+    return Reply(451, "4.7.0", f"Too many octets of this account; try again in {seconds} seconds")
+
+
 # --- done -------------------------------------------------------------------------------------
 
 START_TLS: Final = Reply(220, "2.0.0", "Start TLS now")
@@ -100,7 +123,14 @@ GO_AHEAD: Final = Reply(354, "", "Send the message; end it with <CRLF>.<CRLF>")
 # --- our fault, or not now ---------------------------------------------------------------------
 
 SHUTTING_DOWN: Final = Reply(421, "4.3.2", "Shutting down; try again")
-TOO_MANY_CONNECTIONS: Final = Reply(421, "4.3.2", "Too many connections; try again later")
+TOO_MANY_CONNECTIONS: Final = Reply(421, "4.3.2", "Too many connections; try again in 30 seconds")
+TOO_MANY_OF_ADDRESS: Final = Reply(
+    421, "4.7.0", "Too many sessions of your address are open; close some, or try again in 60 seconds"
+)
+TOO_MANY_OF_ACCOUNT: Final = Reply(
+    421, "4.7.0", "Too many sessions of this account are open; close some, or try again in 60 seconds"
+)
+LOGIN_ENDED: Final = Reply(421, "4.7.0", "Account disabled or password changed; log in again")
 INTERNAL_CLOSE: Final = Reply(421, "4.3.0", "Internal error; try again later")
 IDLE: Final = Reply(421, "4.4.2", "Time-out: nothing came for too long")
 TOO_SLOW: Final = Reply(421, "4.4.2", "Time-out: the message took too long")
@@ -114,7 +144,7 @@ TOO_MANY_COMMANDS: Final = Reply(421, "4.7.0", "Too many commands and no message
 LONG_SESSION: Final = Reply(421, "4.7.0", "Enough for one session; connect again now and go on")
 TOO_MANY_FAILED_LOGINS: Final = Reply(421, "4.7.0", "Too many failed authentications")
 NOT_STORED: Final = Reply(451, "4.3.0", "Message not stored; try again later")
-NO_ROOM: Final = Reply(452, "4.3.1", "No room for a large message now; try again later")
+NO_ROOM: Final = Reply(452, "4.3.1", "No room for a large message now; try again in 30 seconds")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "4.5.3", "Too many recipients; send the rest in another message")
 CANNOT_CHECK_LOGIN: Final = Reply(454, "4.7.0", "Authentication cannot be checked now; try again later")
 

@@ -119,12 +119,12 @@ class Session:
         self._forget_transaction()
         return reply.wire
 
-    def close(self, reply: Reply, why: str) -> bytes:
-        """Ends the session from any state, with `reply`."""
+    def close(self, reply: Reply, why: str, *, blame: bool = False) -> bytes:
+        """Ends the session from any state, with `reply`. blame: as of events.Close."""
         self._state = State.CLOSED
         self.forget()
         self._buffer.clear()
-        self.event = Close(why)
+        self.event = Close(why, blame)
         return reply.wire
 
     def forget(self) -> None:
@@ -140,7 +140,8 @@ class Session:
             if self._state is State.DATA:
                 reply = self._content()
             elif self._state in UNGREETED and not self._skipping and commands.FOREIGN.match(self._buffer):
-                reply = self.close(replies.NOT_SMTP, "not SMTP")  # at once: the line may be long, or never end
+                # at once: the line may be long, or never end
+                reply = self.close(replies.NOT_SMTP, "not SMTP", blame=True)
             else:
                 line = self._line()
                 if line is None:
@@ -167,7 +168,7 @@ class Session:
         return line
 
     def _enough(self) -> bytes:
-        return self.close(replies.TOO_MANY_COMMANDS, "commands")
+        return self.close(replies.TOO_MANY_COMMANDS, "commands", blame=True)
 
     def _answer(self, line: bytes) -> bytes:
         try:
@@ -200,7 +201,7 @@ class Session:
             self.refusals.append(reply)
         wire = reply.wire
         if ended := self._tally.refused(reply):
-            wire += self.close(*ended)
+            wire += self.close(*ended, blame=ended[0] is replies.TOO_MANY_ERRORS)  # logins are counted elsewhere
         return wire
 
     def _go(self, turn: Turn) -> None:
@@ -257,8 +258,6 @@ class Session:
         self.begun += 1
         self._forget_transaction()
         self._mail = mail
-        if mail.sender is None:  # a notice comes from nobody (RFC 5321 §4.5.5); its header is looked at later
-            return self.proved()
         self.event = Prove(self.account, mail.sender)
         return b""
 
@@ -299,7 +298,7 @@ class Session:
 
     def _bdat(self, _argument: bytes) -> bytes:
         # Octets that are no lines follow; which of them are commands again is for the client to say, so we end.
-        return replies.NOT_OFFERED.wire + self.close(replies.TOO_MANY_ERRORS, "bdat")
+        return replies.NOT_OFFERED.wire + self.close(replies.TOO_MANY_ERRORS, "bdat", blame=True)
 
     # Content.
 

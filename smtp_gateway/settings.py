@@ -20,6 +20,11 @@
                                 default: none
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
     GATEWAY_MAX_CONNECTIONS     default 1000
+    GATEWAY_ADDRESS_SESSIONS    open at once from one address (IPv6: one /64); default: half of these
+    GATEWAY_ADDRESS_CONNECTIONS from one address in a minute, default 3000
+    GATEWAY_ACCOUNT_SESSIONS    open at once of one account; default: half of GATEWAY_MAX_CONNECTIONS
+    GATEWAY_ACCOUNT_MESSAGES    that one account may send in an hour, default 1000000
+    GATEWAY_ACCOUNT_OCTETS      of these in an hour, default 100000000000
     AWS_REGION                  or AWS_DEFAULT_REGION
     AWS_ENDPOINT_URL            takes all AWS calls, for the local system; default: AWS
     AWS_ENDPOINT_URL_<SERVICE>  takes those of one service, as AWS_ENDPOINT_URL_LAMBDA
@@ -29,13 +34,14 @@ AWS credentials are found as botocore finds them.
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from relay.settings import SettingsError
 from smtp_gateway.message import Shown
 from smtp_gateway.proxy import Network
+from smtp_gateway.quotas import Allowance
 
 DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
@@ -79,6 +85,7 @@ class Settings:
     trace_client: Shown
     max_size: int
     max_connections: int
+    allowance: Allowance
     region: str
     endpoint_url: str | None
 
@@ -98,6 +105,7 @@ class Settings:
                 raise SettingsError(f"{name}={value!r} is not a whole number of at least {least}")
             return int(value)
 
+        max_connections = number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1)
         return cls(
             host_name=_host_name("GATEWAY_HOST_NAME", text("GATEWAY_HOST_NAME")),
             listen=_endpoint("GATEWAY_LISTEN", text("GATEWAY_LISTEN")),
@@ -112,10 +120,23 @@ class Settings:
             proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
             trace_client=_shown("GATEWAY_TRACE_CLIENT", environment.get("GATEWAY_TRACE_CLIENT", "")),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
-            max_connections=number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1),
+            max_connections=max_connections,
+            allowance=_allowance(number, max_connections),
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
             endpoint_url=_url("AWS_ENDPOINT_URL", environment.get("AWS_ENDPOINT_URL", "")) or None,
         )
+
+
+def _allowance(number: Callable[[str, int, int], int], max_connections: int) -> Allowance:
+    half = (max_connections + 1) // 2
+    default = Allowance(address_sessions=half, account_sessions=half)
+    return Allowance(
+        address_sessions=number("GATEWAY_ADDRESS_SESSIONS", default.address_sessions, 1),
+        address_connections=number("GATEWAY_ADDRESS_CONNECTIONS", default.address_connections, 1),
+        account_sessions=number("GATEWAY_ACCOUNT_SESSIONS", default.account_sessions, 1),
+        account_messages=number("GATEWAY_ACCOUNT_MESSAGES", default.account_messages, 1),
+        account_octets=number("GATEWAY_ACCOUNT_OCTETS", default.account_octets, 1),
+    )
 
 
 def _key_pairs(environment: Mapping[str, str]) -> list[tuple[str, str]]:

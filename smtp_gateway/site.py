@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from relay.ports import Account
 from smtp_gateway.auth import Credentials
 from smtp_gateway.certificates import Certificates
 from smtp_gateway.data import Room
@@ -12,7 +13,9 @@ from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.events import Message
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.logins import Logins
 from smtp_gateway.proxy import Network
+from smtp_gateway.quotas import Allowance, Quotas
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 from smtp_gateway.submit import Peer
@@ -34,17 +37,19 @@ class Open(Protocol):
 
 @dataclass(slots=True)
 class Site:
-    """authenticate: credentials -> account or None, TemporaryError if it can't be checked. submit: a message -> its
-    reply. proxy_from: whose connections begin with a PROXY header."""
+    """authenticate: credentials -> account or None, TemporaryError if it can't be checked. logins: who is logged in.
+    submit: a message -> its reply. proxy_from: whose connections begin with a PROXY header."""
 
     host_name: str
     tls: Certificates
-    authenticate: Callable[[Credentials], Awaitable[str | None]]
+    authenticate: Callable[[Credentials], Awaitable[Account | None]]
+    logins: Logins
     senders: Senders
     submit: Callable[[Message, Peer], Awaitable[Reply]]
     log: Log
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
+    quotas: Quotas = field(default_factory=lambda: Quotas(Allowance()))
     room: Room = field(default_factory=lambda: Room(ROOM))
     max_connections: int = 1000
     proxy_from: tuple[Network, ...] = ()

@@ -27,6 +27,8 @@ from smtp_gateway.certificates import Certificates
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
+from smtp_gateway.logins import Logins
+from smtp_gateway.quotas import Allowance, Quotas
 from smtp_gateway.senders import Senders
 from smtp_gateway.server import Server, bind
 from smtp_gateway.settings import Endpoint, KeyPair
@@ -140,6 +142,7 @@ async def running(
     *,
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
+    allowance: Allowance | None = None,
     max_connections: int = 100,
     proxy_from: tuple[str, ...] = (),
     host: str = "127.0.0.1",
@@ -147,16 +150,19 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """patience: with rulings, seconds."""
     log = gateway.log
+    authenticate = Authenticator(gateway.accounts, gateway.clock)
     senders = Senders(gateway.ask, gateway.clock, log, patience=patience)
     gateway.site = Site(
         host_name=HOST_NAME,
         tls=Certificates((key_pair(*certificate()),), gateway.clock, Log(gateway.clock, lambda _: None)),
-        authenticate=Authenticator(gateway.accounts, gateway.clock),
+        authenticate=authenticate,
+        logins=Logins(authenticate.read, log),
         senders=senders,
         submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),
         log=log,
         limits=limits or Limits(),
         timeouts=timeouts or Timeouts(),
+        quotas=Quotas(allowance or Allowance()),
         max_connections=max_connections,
         proxy_from=tuple(map(ipaddress.ip_network, proxy_from)),
     )

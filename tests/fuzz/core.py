@@ -89,8 +89,8 @@ class Core:
                 away = credentials.user.startswith("away")
                 return session.authentication_failed(replies.CANNOT_CHECK_LOGIN if away else replies.WRONG_LOGIN)
             case Prove(account, sender):
-                question = Question(sender.domain, account, str(sender))
-                refusal = self._run(self._senders(account, (question,)))
+                questions = (Question(sender.domain, account, str(sender)),) if sender else ()
+                refusal = self._run(self._senders(account, questions))
                 return session.not_proved(refusal) if refusal else session.proved()
             case Message():
                 reply = self._run(self._submit(event, Peer("192.0.2.1", "TLSv1.3")))

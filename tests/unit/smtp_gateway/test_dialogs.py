@@ -68,7 +68,7 @@ class Player:
         if isinstance(event, Message):
             return self.take(event)
         if isinstance(event, Prove):
-            refusal = refused(event.account, event.sender.domain)
+            refusal = refused(event.account, event.sender.domain) if event.sender else None
             return self.session.not_proved(refusal) if refusal else self.session.proved()
         match event.credentials.user, event.credentials.password:
             case "jo@example.com", "secret":

@@ -2,6 +2,7 @@ import pytest
 
 from relay.settings import SettingsError
 from smtp_gateway.message import Shown
+from smtp_gateway.quotas import Allowance
 from smtp_gateway.settings import Endpoint, KeyPair, Settings
 
 GOOD = {
@@ -50,6 +51,14 @@ def test_patience(text: str, seconds: float) -> None:
     assert Settings.from_environment({**GOOD, "GATEWAY_VERDICT_PATIENCE": text}).verdict_patience == seconds
 
 
+def test_quotas() -> None:
+    assert Settings.from_environment(GOOD).allowance == Allowance()
+    assert Settings.from_environment({**GOOD, "GATEWAY_MAX_CONNECTIONS": "41"}).allowance == Allowance(21, 3000, 21)
+    names = ("ADDRESS_SESSIONS", "ADDRESS_CONNECTIONS", "ACCOUNT_SESSIONS", "ACCOUNT_MESSAGES", "ACCOUNT_OCTETS")
+    given = {f"GATEWAY_{name}": str(number) for number, name in enumerate(names, 1)}
+    assert Settings.from_environment({**GOOD, **given}).allowance == Allowance(1, 2, 3, 4, 5)
+
+
 def test_balancers() -> None:
     assert Settings.from_environment(GOOD).proxy_from == ()
     found = Settings.from_environment({**GOOD, "GATEWAY_PROXY_FROM": "10.0.0.0/24, 2001:db8::1"}).proxy_from
@@ -90,6 +99,11 @@ BAD = [
     ("GATEWAY_MAX_SIZE", "1000"),
     ("GATEWAY_MAX_SIZE", "-1"),
     ("GATEWAY_MAX_CONNECTIONS", "0"),
+    ("GATEWAY_ADDRESS_SESSIONS", "0"),
+    ("GATEWAY_ADDRESS_CONNECTIONS", "0"),
+    ("GATEWAY_ACCOUNT_SESSIONS", "0"),
+    ("GATEWAY_ACCOUNT_MESSAGES", "0"),
+    ("GATEWAY_ACCOUNT_OCTETS", "-1"),
     ("GATEWAY_VERDICT_PATIENCE", "2s"),
     ("GATEWAY_VERDICT_PATIENCE", "-1"),
     ("GATEWAY_VERDICT_PATIENCE", "61"),

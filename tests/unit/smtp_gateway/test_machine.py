@@ -95,7 +95,8 @@ class Sessions(RuleBasedStateMachine):
                 case Prove(account, sender):
                     assert account == USER
                     no = replies.sender_refused(("no token", "publish: it"), "run: that")
-                    self.out += session.not_proved(no) if sender.domain == "no.example" else session.proved()
+                    refused = sender is not None and sender.domain == "no.example"
+                    self.out += session.not_proved(no) if refused else session.proved()
                 case Message() as message:
                     assert message.account == USER
                     self.taken.append((message.sender, message.recipients, message.content))

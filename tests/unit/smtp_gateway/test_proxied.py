@@ -198,7 +198,7 @@ def test_over_the_limit_is_said_to_the_client(run: Run) -> None:
             first = await behind(gateway, LINE)
             second = await Wire.open(gateway.port)
             second.writer.write(LINE)
-            assert await second.rest() == b"421 4.3.2 Too many connections; try again later\r\n"
+            assert await second.rest() == b"421 4.3.2 Too many connections; try again in 30 seconds\r\n"
             assert await first.ask(b"NOOP") == b"250 2.0.0 OK\r\n"
 
     run(main())

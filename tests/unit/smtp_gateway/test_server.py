@@ -302,7 +302,7 @@ def test_too_many_connections(run: Run) -> None:
             first = await Wire.open(gateway.port)
             await first.reply()
             second = await Wire.open(gateway.port)
-            assert await second.rest() == b"421 4.3.2 Too many connections; try again later\r\n"
+            assert await second.rest() == b"421 4.3.2 Too many connections; try again in 30 seconds\r\n"
             third = await Wire.open(gateway.tls_port)
             assert await third.rest() == b""
             assert await first.ask(b"NOOP") == b"250 2.0.0 OK\r\n"

@@ -128,6 +128,7 @@ def test_whatever_envelope_a_session_takes_fits_the_queue() -> None:
     session.receive(b"EHLO a.example\r\nAUTH PLAIN AGEAYg==\r\n")
     session.authenticated("a")
     session.receive(f"MAIL FROM:<> SMTPUTF8 RET=FULL ENVID={'x' * 100}\r\n".encode())
+    session.proved()
     taken = 0
     for number in range(1000):
         address = f"{number:04}{'ö' * 28}@{'y' * 60}.{'z' * 60}.{'z' * 50}.example"
