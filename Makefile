@@ -43,9 +43,11 @@ clients: setup ## docs/clients.md anew: which mail program brings which message 
 test-pythons: ## the unit tests under every supported Python that this machine has
 	@bash tests/pythons.sh
 
-bench: setup ## what a verdict and a delivery cost; 1,000 messages through the whole local system: time, and CPU by process
+BENCH ?=
+bench: setup ## what a verdict and a delivery cost, the gateway beside its peers (BENCH="--rounds 5"), and the whole way
 	@$(BIN)/python bench/proof.py
 	@$(BIN)/python bench/deliver.py
+	@$(BIN)/python -m bench.gateway $(BENCH)
 	@$(BIN)/python bench/whole_way.py
 
 FAULTS = $(if $(KINDS),--kinds $(KINDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
@@ -96,4 +98,4 @@ lock: ## pin anew what pyproject.toml and locks/sam.in ask for
 	@$(call LOCK,.venv-lock/bin) locks/fuzz.in -c locks/dev.txt -o locks/fuzz.txt
 
 clean: ## remove what the other targets made
-	@rm -rf .venv .venv-* .node .local .fuzz .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	@rm -rf .venv .venv-* .node .local .fuzz .bench .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
