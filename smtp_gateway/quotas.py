@@ -17,7 +17,7 @@ FREE: Final = 4  # failed logins without a delay; then it is 1 second, and twice
 LONGEST: Final = 10.0  # seconds of delay
 TRUST: Final = 7 * 86_400.0  # seconds for which a login makes an account known at its address
 _OLDEST: Final = 8
-_ROUNDING: Final = 1e-6  # seconds
+_ROUNDING: Final = 1e-4  # seconds
 
 Key = TypeVar("Key", bound=Hashable)
 
