@@ -30,7 +30,7 @@ LATE = 5.0  # seconds
 SILENCE = 60.0  # seconds: longer than any of the relay's waits in trials
 AT_RCPT = {"nobody": "550 5.1.1 No such user here", "policy": "554 5.7.1 Not from you", "wait": "451 4.3.0 Not now"}
 FIRST = {"grey": (1, "451 4.7.1 Greylisted"), "full": (2, "452 4.2.2 Mailbox full")}
-ID = re.compile(rb"^\tid ([0-9a-f-]{36});", re.MULTILINE)
+ID = re.compile(rb"^Received: by \S+ with \w+ id ([0-9a-f-]{36})\r", re.MULTILINE)
 
 
 @dataclass(slots=True)

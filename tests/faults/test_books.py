@@ -33,7 +33,7 @@ class Told(Journal):
 
 
 def taking(time: float, id: str = A, *, answered: bool = True, broken: str = "", mark: str = "m") -> Taking:
-    content = f"Received: from x\r\n\tby y\r\n\tid {id}; now\r\nX-Mark: {mark}\r\n\r\nHello.\r\n".encode()
+    content = f"Received: by y with ESMTPSA id {id}\r\n\ttls z; now\r\nX-Mark: {mark}\r\n\r\nHello.\r\n".encode()
     return Taking(time, "news@proved.example", [TO], content, WORKER, answered, broken)
 
 
