@@ -9,7 +9,8 @@ A dialog is text, one step a line:
     M: the message that the session hands over: <sender> -> <recipient>, ... with the parameters for notices after
        it; then its content, "| " before each line
     X: the session ends here
-    # a comment; "#! tls" begins over TLS, "#! size=100 errors=3" sets limits
+    # a comment; "#! tls" begins over TLS, "#! size=100 errors=3" sets limits, "#! quota=2" how many messages the
+    account may send in an hour
 
 The replies must come in this order however the octets come. Jo's password is "secret", Al's can't be checked.
 RULINGS says for which domains nobody may send.
@@ -30,6 +31,7 @@ from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.message import other_domains
+from smtp_gateway.quotas import Allowance, Quotas
 from smtp_gateway.senders import UNKNOWN, Senders
 from smtp_gateway.session import Session
 from tests.fakes import FakeClock
@@ -53,6 +55,7 @@ class Player:
     """A session with the world around it: accounts, and a queue that takes everything."""
 
     session: Session
+    quotas: Quotas
     heard: list[str] = field(default_factory=list)
     taken: int = 0
 
@@ -68,6 +71,8 @@ class Player:
         if isinstance(event, Message):
             return self.take(event)
         if isinstance(event, Prove):
+            if over := self.quotas.may_send(event.account, 0.0):
+                return self.session.not_proved(over)
             refusal = refused(event.account, event.sender.domain) if event.sender else None
             return self.session.not_proved(refusal) if refusal else self.session.proved()
         match event.credentials.user, event.credentials.password:
@@ -82,6 +87,7 @@ class Player:
         if refusal := refused(message.account, *others(message)):
             return self.session.answered(refusal)
         self.taken += 1
+        self.quotas.taken(message.account, len(message.content), 0.0)
         return self.session.answered(replies.queued(str(self.taken)))
 
     def hear(self, octets: bytes) -> None:
@@ -124,12 +130,13 @@ def octets_of(step: str) -> bytes:
     return ESCAPE.sub(replace, step[3:].encode()) + (b"\r\n" if step[1] == ":" else b"")
 
 
-def read(path: Path) -> tuple[Session, list[str]]:
+def read(path: Path) -> tuple[Player, list[str]]:
     lines = path.read_text().splitlines()
     words = [word for line in lines if line.startswith("#! ") for word in line[3:].split()]
     counts = {name: int(value) for name, _, value in (word.partition("=") for word in words) if value}
+    quotas = Quotas(Allowance(account_messages=counts.pop("quota", 1000)))
     session = Session("gw.example", Limits(**counts), tls="tls" in words)
-    return session, [line for line in lines if line and not line.startswith("#")]
+    return Player(session, quotas), [line for line in lines if line and not line.startswith("#")]
 
 
 def turns(steps: list[str]) -> Iterator[tuple[list[bytes], list[str]]]:
@@ -155,8 +162,8 @@ def check(heard: list[str], wanted: list[str]) -> None:
 
 
 def play(path: Path, cut: str) -> None:
-    session, steps = read(path)
-    player = Player(session)
+    player, steps = read(path)
+    session = player.session
     player.hear(session.greeting())
     wanted: list[str] = []
     waiting = b""
