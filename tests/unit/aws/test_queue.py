@@ -1,6 +1,7 @@
 """What SqsQueue makes of batches, beyond the port's contract (test_contract_queue)."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from relay.aws import queue as module
 from relay.aws.queue import SqsQueue
-from relay.errors import OutageError, TemporaryError
+from relay.errors import OutageError, PermanentError, TemporaryError
 
 URL = "http://127.0.0.1/queue"
 LARGEST = 1_048_576
@@ -30,7 +31,8 @@ class Sqs:
         self.gate.set()
         self._answer = answer or (lambda _, entries: succeed(*entries))
 
-    async def json(self, service: str, target: str, payload: dict[str, Any]) -> Any:
+    async def json(self, service: str, target: str, text: str) -> Any:
+        payload = json.loads(text)
         assert (service, target, payload["QueueUrl"]) == ("sqs", "AmazonSQS.SendMessageBatch", URL)
         self.batches.append(payload["Entries"])
         number = len(self.batches) - 1
@@ -72,6 +74,15 @@ def test_batches_are_packed_by_bytes() -> None:
     sqs = Sqs()
     run(sqs, lambda queue: send(queue, "x" * (LARGEST - 2), "ü", "y", "z" * LARGEST))
     assert sizes(sqs) == [2, 1, 1]
+
+
+@given(st.text(st.characters(max_codepoint=0x2FF)) | st.text('"\\\\aå\n', min_size=1))
+def test_a_body_arrives_as_it_is_or_is_refused(body: str) -> None:
+    sqs = Sqs()
+    (got,) = run(sqs, lambda queue: send(queue, body))
+    legal = bool(body) and all(each >= " " or each in "\t\r\n" for each in body)
+    assert [[each["MessageBody"] for each in batch] for batch in sqs.batches] == ([[body]] if legal else [])
+    assert isinstance(got, PermanentError) is not legal
 
 
 @given(st.lists(st.integers(1, LARGEST), min_size=1, max_size=40))

@@ -104,13 +104,13 @@ class AwsClient:
         }
         return cls(region, environment.get(ENDPOINT) or None, endpoint_urls=services, credentials=given)
 
-    async def json(self, service: str, target: str, payload: Mapping[str, Any]) -> dict[str, Any]:
-        """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch".
+    async def json(self, service: str, target: str, payload: Mapping[str, Any] | str) -> dict[str, Any]:
+        """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch". payload: a str is JSON.
 
         OutageError when all tries failed; AwsError when AWS refused it.
         """
         headers = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target))
-        body = json.dumps(payload, separators=(",", ":")).encode()
+        body = (payload if isinstance(payload, str) else json.dumps(payload, separators=(",", ":"))).encode()
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
         if answer is None:
