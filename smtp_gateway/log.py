@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePath
+from typing import Final
 
 from relay.errors import RelayError
 from relay.ports import Clock
@@ -14,6 +15,7 @@ from smtp_gateway.metrics import Count, Metrics
 from smtp_gateway.replies import Reply
 
 Write = Callable[[str], object]
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # json.dumps would make one for each line
 
 
 def to_stdout(line: str) -> None:
@@ -119,7 +121,7 @@ class Log:
 
     def _line(self, event: str, **fields: object) -> None:
         time = round(self._clock.now(), 3)
-        self._write(json.dumps({"event": event, "time": time, **fields}, separators=(",", ":")) + "\n")
+        self._write(_JSON.encode({"event": event, "time": time, **fields}) + "\n")
 
 
 def _date(when: float) -> str:

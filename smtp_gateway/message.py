@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from relay.errors import PermanentError
@@ -50,7 +51,7 @@ class Trace:
     @property
     def date(self) -> str:
         """RFC 5322 §3.3 date-time."""
-        return format_datetime(datetime.fromtimestamp(int(self.received), UTC))
+        return _date(int(self.received))
 
     def header(self) -> bytes:
         """Time-stamp-line of RFC 5321 §4.4; protocol names of RFC 3848 and RFC 6531 §4.3, "tls" of RFC 8314 §4.3.
@@ -73,6 +74,11 @@ class Trace:
                 return f"from {literal} ({literal})\r\n\t"
             case Shown.NONE:
                 return ""
+
+
+@lru_cache(maxsize=2)
+def _date(second: int) -> str:
+    return format_datetime(datetime.fromtimestamp(second, UTC))
 
 
 def other_domains(header: Header, sender: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Final
 
-_PIECE: Final = 262_144
+_RECORD: Final = 16_384  # octets of plaintext in a record at most (RFC 8446 §5.1); OpenSSL reads no more at once
 _CHACHA20: Final = "CHACHA20_POLY1305_SHA256"
 IANA_NAMES: Final[Mapping[str, str]] = {  # of TLS 1.2's suites, by OpenSSL's; TLS 1.3's are the same in both
     "ECDHE-ECDSA-AES128-GCM-SHA256": "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
@@ -44,18 +44,20 @@ class Tls:
             if not self.ready:
                 self._object.do_handshake()
                 self.ready = True
-            while piece := self._object.read(_PIECE):
+            while self._incoming.pending or self._object.pending():  # to ask for nothing costs an exception
+                if not (piece := self._object.read(_RECORD)):
+                    self.ended = True  # close_notify
+                    break
                 plain.append(piece)
-            self.ended = True  # close_notify
-        except ssl.SSLWantReadError:
+        except ssl.SSLWantReadError:  # half a record
             pass
         return b"".join(plain)
 
     def send(self, data: bytes) -> None:
         """Only once `ready`."""
-        rest = memoryview(data)
-        while rest:
-            rest = rest[self._object.write(rest) :]  # a record at a time
+        written = self._object.write(data)
+        while written < len(data):  # a record at a time
+            written += self._object.write(data[written : written + _RECORD])
 
     def end(self) -> None:
         """close_notify: we send no more (RFC 8446 §6.1)."""
