@@ -16,7 +16,8 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from relay.aws.credentials import Chain, CredentialSource, Given
-from relay.aws.http import Message, Origin, Pool, Response
+from relay.aws.http import Message, Origin, Pool
+from relay.aws.response import Response
 from relay.aws.signing import Credentials, Request, sign
 from relay.errors import FaultError, OutageError
 from relay.settings import SettingsError

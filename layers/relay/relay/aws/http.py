@@ -4,12 +4,12 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass, field
+from typing import cast
 
-import h11
+from relay.aws.response import Response, ResponseError, ResponseReader
 
 CONNECTIONS = 50  # for each origin; further callers wait for one
 IDLE = 15.0  # seconds after which a connection isn't used again: AWS closes idle ones from 20 s on
-READ_SIZE = 262_144
 JOINED = 1_500_000  # octets up to which copying head and body together costs less than a second send
 
 
@@ -40,72 +40,65 @@ class Message:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Response:
-    """header names in lower case."""
+class _Connection(asyncio.Protocol):
+    """One request at a time."""
 
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-class _Connection:
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-        self._http = h11.Connection(h11.CLIENT)
+    def __init__(self) -> None:
+        self._transport: asyncio.Transport
+        self._reader = ResponseReader()
+        self._answer: asyncio.Future[Response] | None = None
+        self._lost = False
         self.answering = False  # a byte of the current answer has come
         self.idle_since: float | None = None
 
     @property
     def reusable(self) -> bool:
-        return self._http.our_state is h11.IDLE and not self._reader.at_eof() and not self._writer.is_closing()
+        return self._reader.keep and not self._answer and not self._lost and not self._transport.is_closing()
 
     async def exchange(self, message: Message) -> Response:
         self.answering = False
-        head = h11.Request(method=message.method, target=message.target, headers=message.headers)
-        events: tuple[h11.Event, ...] = (head, h11.Data(data=message.body), h11.EndOfMessage())
-        parts = [part for event in events if (part := self._http.send(event))]
-        for part in [b"".join(parts)] if len(message.body) < JOINED else parts:
-            self._writer.write(part)
+        self._reader = ResponseReader()
+        if self._lost:
+            raise ConnectionLostError("closed before the request")
+        self._answer = asyncio.get_running_loop().create_future()
+        fields = "".join(f"{name}: {value}\r\n" for name, value in message.headers)
+        head = f"{message.method} {message.target} HTTP/1.1\r\n{fields}\r\n".encode("latin-1")
+        for part in [head + message.body] if len(message.body) < JOINED else [head, message.body]:
+            self._transport.write(part)
         try:
-            await self._writer.drain()
-        except ConnectionError:
-            pass  # the answer may be there already: S3 refuses a body before it has all of it
-        try:
-            return await self._answer()
-        except h11.RemoteProtocolError as error:
-            raise ConnectionLostError(str(error)) from error
-
-    async def _answer(self) -> Response:
-        head: h11.Response | None = None
-        body: list[bytes] = []
-        while True:
-            match await self._event():
-                case h11.Response() as head:
-                    pass
-                case h11.Data(data=data):
-                    body.append(bytes(data))
-                case h11.EndOfMessage():
-                    break
-                case h11.ConnectionClosed():
-                    raise ConnectionLostError("closed before the answer")
-        if self._http.their_state is h11.DONE and self._http.our_state is h11.DONE:
-            self._http.start_next_cycle()
-        assert head is not None
-        fields = {name.decode("ascii"): value.decode("latin-1") for name, value in head.headers}
-        return Response(head.status_code, fields, b"".join(body))
-
-    async def _event(self) -> h11.Event:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
-            data = await self._reader.read(READ_SIZE)
-            self.answering = self.answering or bool(data)
-            self._http.receive_data(data)
-        assert isinstance(event, h11.Event)
-        return event
+            return await self._answer
+        finally:
+            self._answer = None
 
     def close(self) -> None:
-        self._writer.close()
+        self._transport.close()
+
+    # what the loop calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        if not self._answer or self._answer.done():  # nobody asked
+            self._transport.abort()
+            return
+        self.answering = True
+        try:
+            if response := self._reader.receive(data):
+                self._answer.set_result(response)
+        except ResponseError as error:
+            self._answer.set_exception(ConnectionLostError(str(error)))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._lost = True
+        if not self._answer or self._answer.done():
+            return
+        try:
+            if error:
+                raise ResponseError(type(error).__name__)
+            self._answer.set_result(self._reader.end())
+        except ResponseError as failure:
+            self._answer.set_exception(ConnectionLostError(str(failure)))
 
 
 @dataclass(slots=True)
@@ -174,7 +167,9 @@ class Pool:
         if origin.tls and self._tls is None:
             self._tls = ssl.create_default_context()
         tls = self._tls if origin.tls else None
-        return _Connection(*await asyncio.open_connection(origin.host, origin.port, ssl=tls, limit=READ_SIZE))
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, origin.host, origin.port, ssl=tls)
+        return connection
 
     async def _exchange(self, host: _Host, connection: _Connection, message: Message) -> Response:
         try:
