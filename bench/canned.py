@@ -11,6 +11,7 @@ import hashlib
 import json
 import signal
 import sys
+import time
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -47,7 +48,7 @@ class Canned(asyncio.Protocol):
         size = int(fields.get("content-length", "0"))
         if len(buffer) < end + 4 + size:
             return
-        since = self._loop.time()
+        since = time.perf_counter()
         body = bytes(buffer[end + 4 : end + 4 + size])
         del buffer[: end + 4 + size]
         answer = self._answer(head.split(" ", 2), fields.get("x-amz-target", ""), body)
@@ -77,7 +78,7 @@ class Canned(asyncio.Protocol):
         head = f"HTTP/1.1 200 OK\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {len(answer)}\r\n\r\n"
         self._transport.write(head.encode() + answer)
         if since is not None:
-            self._times.append(self._loop.time() - since)
+            self._times.append(time.perf_counter() - since)
 
 
 def _sent(entry: dict[str, Any]) -> dict[str, str]:

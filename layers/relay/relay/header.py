@@ -23,7 +23,7 @@ IDENTITY_FIELDS: Final = (b"from", b"sender", b"resent-from")
 _ONCE: Final = (b"from", b"sender")  # RFC 5322 §3.6; each resending adds a Resent-From of its own
 
 # field-name = 1*ftext (RFC 5322 §3.6.8); WSP before the colon is obsolete (§4.5) and still read
-_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
+_FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*(:)[^\r\n]*(?:\r\n[ \t][^\r\n]*)*\r\n")
 _BLANK_FOLD: Final = re.compile(rb"\r\n[ \t]+(?:\r\n|\Z)")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _GAP: Final = re.compile(rb"[ \t\r\n]+")
@@ -48,8 +48,7 @@ class HeaderError(PermanentError):
     """The header, or who the sender is, cannot be read without doubt; `safe` says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One field of the header. name: lower case. Offsets into the content: `start` of the name,
     `value_start` just after the colon, `end` just after the last CRLF."""
 
@@ -130,8 +129,7 @@ def read_header(content: bytes) -> Header:
             raise HeaderError(f"line {line} of the header is not a header field")
         if len(fields) == MAX_FIELDS:
             raise HeaderError(f"the header has more than {MAX_FIELDS} fields")
-        colon = block.index(b":", match.end(1))
-        fields.append(Field(match[1].lower(), match.start(), colon + 1, match.end()))
+        fields.append(Field(match[1].lower(), position, match.end(2), match.end()))
         position = match.end()
     return Header(content, tuple(fields), end)
 
