@@ -133,6 +133,10 @@ class Certificates:
         self._load()
         self.check()
 
+    def hush(self) -> None:
+        """Log nothing from now on."""
+        self._log = Log(self._clock, lambda _: None)
+
     def check(self) -> None:
         """Take files that have changed; tell, once a day, of a certificate that ends soon or has ended."""
         if self._stamp is None or _stamp(self._pairs) != self._stamp:

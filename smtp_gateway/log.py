@@ -31,8 +31,8 @@ class Log:
         self._write = write
         self.metrics = Metrics()
 
-    def listening(self, *, port: int, tls_port: int) -> None:
-        self._line("listening", port=port, tls_port=tls_port)
+    def listening(self, *, port: int, tls_port: int, health_port: int | None) -> None:
+        self._line("listening", port=port, tls_port=tls_port, health_port=health_port)
 
     def stopping(self, *, connections: int) -> None:
         self._line("stopping", connections=connections)
@@ -40,6 +40,17 @@ class Log:
     def stopped(self, *, cut_off: int) -> None:
         """cut_off: connections still in a transaction at the deadline."""
         self._line("stopped", cut_off=cut_off)
+
+    def worker_ended(self, *, worker: int, after: float) -> None:
+        """By itself, which it should not; another takes its place. after: seconds."""
+        self._line("worker_ended", worker=worker, after=round(after, 1))
+
+    def worker_killed(self, *, worker: int, why: str) -> None:
+        self._line("worker_killed", worker=worker, why=why)
+
+    def away(self, *, what: str, error: BaseException) -> None:
+        """what: as the health endpoint has it, which says so once this goes on."""
+        self._line("away", what=what, **_cause(error))
 
     def certificate_loaded(self, *, kind: str, expires: float) -> None:
         """kind: of its key, "ECDSA" or "RSA". expires: epoch seconds."""

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from dataclasses import replace
 from typing import Final
 
 from smtp_gateway.connection import Connection
@@ -18,15 +19,30 @@ class ListenError(Exception):
     """Says which setting, which address, and why."""
 
 
-def bind(endpoint: Endpoint) -> socket.socket:
-    """A bound socket. ListenError if the address is taken, or isn't ours."""
+def bind(endpoint: Endpoint, count: int = 1) -> tuple[socket.socket, ...]:
+    """So many listening sockets of one address, among which the kernel distributes connections (socket(7),
+    SO_REUSEPORT). ListenError if the address is taken, or isn't ours."""
+    first = _bind(endpoint)  # alone: SO_REUSEPORT would share the port with another gateway of this user
+    if count == 1:
+        first.listen(PENDING)
+        return (first,)
+    found = replace(endpoint, port=first.getsockname()[1])
+    first.close()
+    bound = tuple(_bind(found, shared=True) for _ in range(count))
+    for each in bound:  # now, so that who connects is waited for until the workers are there
+        each.listen(PENDING)
+    return bound
+
+
+def _bind(endpoint: Endpoint, *, shared: bool = False) -> socket.socket:
     family = socket.AF_INET6 if ":" in endpoint.host else socket.AF_INET
     # IPPROTO_TCP and not 0: asyncio turns Nagle's algorithm off only on sockets that say they are TCP
     bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((endpoint.host, endpoint.port))
-        bound.listen(PENDING)  # now, so that a taken port shows here
     except OSError as error:
         bound.close()
         where = f"{endpoint.variable}: port {endpoint.port} of {endpoint.host}"
@@ -45,18 +61,15 @@ class Server:
 
     async def start(self) -> None:
         loop = asyncio.get_running_loop()
-        plain, tls = self._sockets
-        ports = plain.getsockname()[1], tls.getsockname()[1]
-        for sock, over_tls in ((plain, False), (tls, True)):
+        for sock, over_tls in zip(self._sockets, (False, True), strict=True):
             make = _Maker(self._site, over_tls)
             self._servers.append(await loop.create_server(make, sock=sock, backlog=PENDING))
-        self._site.log.listening(port=ports[0], tls_port=ports[1])
 
-    async def stop(self, patience: float = DRAIN) -> None:
-        """Listen no more; let transactions finish, for `patience` seconds at most; end the rest."""
+    async def stop(self, patience: float = DRAIN) -> int:
+        """Listen no more; let transactions finish, for `patience` seconds at most; end the rest. Returns how many
+        these were."""
         site = self._site
         site.draining = True
-        site.log.stopping(connections=len(site.connections))
         for server in self._servers:
             server.close()
         for connection in tuple(site.connections):
@@ -70,7 +83,7 @@ class Server:
         for connection in left:
             connection.abort()
         await asyncio.sleep(0)
-        site.log.stopped(cut_off=len(left))
+        return len(left)
 
 
 class _Maker:

@@ -18,6 +18,8 @@
                                 version 1 or 2, and are closed without; default: none
     GATEWAY_TRACE_CLIENT        what recipients see of the client in the trace header: full, address or none;
                                 default: none
+    GATEWAY_WORKERS             processes, 1 to 64, default: one for each CPU. What follows is of each of them
+    GATEWAY_HEALTH_LISTEN       address:port where GET /health answers 200 or 503; default: none
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
     GATEWAY_MAX_CONNECTIONS     default 1000
     GATEWAY_ADDRESS_SESSIONS    open at once from one address (IPv6: one /64); default: half of these
@@ -33,6 +35,7 @@ AWS credentials are found as botocore finds them.
 """
 
 import ipaddress
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -46,6 +49,7 @@ from smtp_gateway.quotas import Allowance
 DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
 DEFAULT_VERDICT_PATIENCE: Final = 2.0
+MOST_WORKERS: Final = 64
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ENDPOINT: Final = re.compile(r"(?:\[([^\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 
@@ -82,6 +86,8 @@ class Settings:
     accounts_table: str
     content_bucket: str
     proxy_from: tuple[Network, ...]
+    workers: int
+    health_listen: Endpoint | None
     trace_client: Shown
     max_size: int
     max_connections: int
@@ -105,6 +111,7 @@ class Settings:
                 raise SettingsError(f"{name}={value!r} is not a whole number of at least {least}")
             return int(value)
 
+        health = environment.get("GATEWAY_HEALTH_LISTEN", "")
         max_connections = number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1)
         return cls(
             host_name=_host_name("GATEWAY_HOST_NAME", text("GATEWAY_HOST_NAME")),
@@ -118,6 +125,8 @@ class Settings:
             accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
             content_bucket=text("GATEWAY_CONTENT_BUCKET"),
             proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
+            workers=_workers("GATEWAY_WORKERS", environment.get("GATEWAY_WORKERS", "")),
+            health_listen=_endpoint("GATEWAY_HEALTH_LISTEN", health) if health else None,
             trace_client=_shown("GATEWAY_TRACE_CLIENT", environment.get("GATEWAY_TRACE_CLIENT", "")),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
             max_connections=max_connections,
@@ -166,6 +175,14 @@ def _networks(name: str, value: str) -> tuple[Network, ...]:
         return tuple(ipaddress.ip_network(each.strip()) for each in value.split(",") if value)
     except ValueError:  # also for an address with bits outside its network: which of the two is meant?
         raise SettingsError(f"{name}={value!r} is not a list of networks, as 10.0.0.0/24,2001:db8::/64") from None
+
+
+def _workers(name: str, value: str) -> int:
+    if not value:
+        return min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    if not re.fullmatch(r"[0-9]{1,2}", value) or not 1 <= int(value) <= MOST_WORKERS:
+        raise SettingsError(f"{name}={value!r} is not a whole number from 1 to {MOST_WORKERS}")
+    return int(value)
 
 
 def _shown(name: str, value: str) -> Shown:

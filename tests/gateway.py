@@ -166,7 +166,7 @@ async def running(
         max_connections=max_connections,
         proxy_from=tuple(map(ipaddress.ip_network, proxy_from)),
     )
-    sockets = [bind(Endpoint(host, 0, name)) for name in ("GATEWAY_LISTEN", "GATEWAY_TLS_LISTEN")]
+    sockets = [bind(Endpoint(host, 0, name))[0] for name in ("GATEWAY_LISTEN", "GATEWAY_TLS_LISTEN")]
     gateway.port, gateway.tls_port = (each.getsockname()[1] for each in sockets)
     gateway.server = Server(gateway.site, sockets[0], sockets[1])
     await gateway.server.start()

@@ -238,3 +238,23 @@ def test_the_group_is_legal(group: str, legal: bool) -> None:
     run(sqs, lambda queue: queue.send("x", group=group))
     sent = sqs.batches[0][0]["MessageGroupId"]
     assert sent == group if legal else len(sent) == 64
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_probe_asks_for_an_attribute_and_sends_nothing(away: bool) -> None:
+    calls = []
+
+    class Client:
+        async def json(self, service: str, target: str, payload: Any) -> Any:
+            calls.append((service, target, payload))
+            if away:
+                raise OutageError("away", "gone")
+            return {"Attributes": {"QueueArn": "arn"}}
+
+    queue = SqsQueue(Client(), URL)  # type: ignore[arg-type]
+    if away:
+        with pytest.raises(TemporaryError):
+            asyncio.run(queue.probe())
+    else:
+        asyncio.run(queue.probe())
+    assert calls == [("sqs", "AmazonSQS.GetQueueAttributes", {"QueueUrl": URL, "AttributeNames": ["QueueArn"]})]

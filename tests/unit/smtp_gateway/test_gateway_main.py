@@ -59,7 +59,7 @@ def test_it_says_where_it_listens_and_stops_on_sigterm() -> None:
             process.send_signal(signal.SIGTERM)
             assert client.recv(100) == b"421 4.3.2 Shutting down; try again\r\n"
         out, err = process.communicate(timeout=20)
-        assert [json.loads(line)["event"] for line in out.splitlines()][-2:] == ["stopped", "metrics"]
+        assert [json.loads(line)["event"] for line in out.splitlines()][-2:] == ["metrics", "stopped"]
         assert err == ""
         assert process.returncode == 0
 

@@ -1,9 +1,11 @@
+import os
+
 import pytest
 
 from relay.settings import SettingsError
 from smtp_gateway.message import Shown
 from smtp_gateway.quotas import Allowance
-from smtp_gateway.settings import Endpoint, KeyPair, Settings
+from smtp_gateway.settings import MOST_WORKERS, Endpoint, KeyPair, Settings
 
 GOOD = {
     "GATEWAY_HOST_NAME": "SMTP.example.com",
@@ -51,6 +53,17 @@ def test_patience(text: str, seconds: float) -> None:
     assert Settings.from_environment({**GOOD, "GATEWAY_VERDICT_PATIENCE": text}).verdict_patience == seconds
 
 
+def test_workers() -> None:
+    assert Settings.from_environment(GOOD).workers == min(len(os.sched_getaffinity(0)), MOST_WORKERS)
+    assert Settings.from_environment({**GOOD, "GATEWAY_WORKERS": "64"}).workers == 64
+
+
+def test_health() -> None:
+    assert Settings.from_environment(GOOD).health_listen is None
+    settings = Settings.from_environment({**GOOD, "GATEWAY_HEALTH_LISTEN": "[::]:8080"})
+    assert settings.health_listen == Endpoint("::", 8080, "GATEWAY_HEALTH_LISTEN")
+
+
 def test_quotas() -> None:
     assert Settings.from_environment(GOOD).allowance == Allowance()
     assert Settings.from_environment({**GOOD, "GATEWAY_MAX_CONNECTIONS": "41"}).allowance == Allowance(21, 3000, 21)
@@ -83,6 +96,10 @@ def test_a_missing_variable_is_named(name: str) -> None:
 
 BAD = [
     ("GATEWAY_TRACE_CLIENT", "All"),
+    ("GATEWAY_WORKERS", "0"),
+    ("GATEWAY_WORKERS", "65"),
+    ("GATEWAY_WORKERS", "two"),
+    ("GATEWAY_HEALTH_LISTEN", "8080"),
     ("GATEWAY_HOST_NAME", "smtp example"),
     ("GATEWAY_LISTEN", "2587"),
     ("GATEWAY_LISTEN", "localhost:2587"),

@@ -21,9 +21,10 @@ from tests.gateway import Gateway, Wire, running
 DOC = Path(__file__).parents[3] / "docs" / "log.md"
 ROW = re.compile(r"\| `(\w+)` \|([^|]*)\|([^|]*)\|")
 ALWAYS = {"event", "time"}
-SAMPLES: dict[type, object] = {
+SAMPLES: dict[object, object] = {
     str: "x",
     int: 1,
+    int | None: 1,
     float: 1.5,
     Reply: replies.LOOP,
     BaseException: TemporaryError("away", detail="AWS.Word"),

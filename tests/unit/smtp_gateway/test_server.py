@@ -325,8 +325,7 @@ def test_a_drain_finishes_what_is_under_way(run: Run) -> None:
             answers = (await busy.rest()).splitlines()
             assert answers[2].startswith(b"250 2.0.0 queued as ")
             assert answers[3] == b"421 4.3.2 Shutting down; try again"
-            await stopping
-            assert gateway.events("stopped")[0]["cut_off"] == 0
+            assert await stopping == 0
 
     run(main())
 
@@ -337,9 +336,8 @@ def test_a_drain_has_an_end(run: Run) -> None:
             wire = await Wire.logged_in(gateway)
             wire.writer.write(ENVELOPE + MESSAGE + b".\r\n")
             await gateway.asked.wait()
-            await gateway.server.stop(0.0)
+            assert await gateway.server.stop(0.0) == 1
             assert b"queued" not in await wire.rest()
-            assert gateway.events("stopped")[0]["cut_off"] == 1
 
     run(main())
 
@@ -423,7 +421,7 @@ def test_a_taken_port_is_named() -> None:
 
 def test_ipv6() -> None:
     try:
-        bound = bind(Endpoint("::1", 0, "GATEWAY_LISTEN"))
+        (bound,) = bind(Endpoint("::1", 0, "GATEWAY_LISTEN"))
     except ListenError:
         pytest.skip("no IPv6 on this machine")
     with bound:

@@ -108,6 +108,11 @@ class SqsQueue:
         self._pump()
         await entry.done
 
+    async def probe(self) -> None:
+        """A call that changes nothing: whether the queue is there, and would let us. TemporaryError if not."""
+        wanted = {"QueueUrl": self._url, "AttributeNames": ["QueueArn"]}
+        await self._client.json("sqs", "AmazonSQS.GetQueueAttributes", wanted)
+
     def _pump(self) -> None:
         """Send full batches now; one with room at the next tick if nothing is under way, else after LINGER."""
         while self._waiting.full and len(self._flights) < FLIGHTS:
