@@ -107,6 +107,7 @@ def attempt_fields(row: Row) -> dict[str, Any]:
         "text": outcome.text,
         "remote": outcome.remote,
         "tls": outcome.tls,
+        "via": outcome.via,
         "failure": outcome.failure,
         "next_try": iso(outcome.next_due) if outcome.next_due else None,
     }

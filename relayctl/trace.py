@@ -29,7 +29,8 @@ is the same for several recipients is one entry of the timeline.
 
 --json prints an object: id, account, mail_from, received, notice, recipients: a
 list of recipient, state, attempts: a list, oldest first, of stage, attempt,
-time, state, code, enhanced, text, remote, tls, failure (its class, or null),
+time, state, code, enhanced, text, remote, tls, via (the back end: mx, smarthost,
+ses; "" if none was asked), failure (its class, or null),
 next_try (null when final), receipts (their names); proof: receipts (a list)
 and warnings about the message (a list). Times are UTC, ISO 8601.
 {receipts.FIELDS}
@@ -192,6 +193,7 @@ def _attempt(alike: list[Row]) -> Iterator[RenderableType]:
     yield render.hanging(render.plain_time(outcome.time), became)
     lines = [render.words(outcome)]
     if outcome.remote:
-        lines.insert(0, render.safe(f"{outcome.remote}, {outcome.tls or 'no TLS'}"))
+        via = f", by {outcome.via}" if outcome.via not in ("", "mx") else ""
+        lines.insert(0, render.safe(f"{outcome.remote}, {outcome.tls or 'no TLS'}{via}"))
     for line in lines:
         yield Padding(Text(line, overflow="fold"), (0, 0, 0, 4))

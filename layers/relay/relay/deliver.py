@@ -358,6 +358,7 @@ def _delivered(reply: RecipientReply, attempt: int, now: float) -> Outcome:
         reply.remote,
         reply.tls,
         dsn=reply.dsn,
+        via=reply.via,
     )
 
 
@@ -387,4 +388,5 @@ def _failed(
         dsn=reply.dsn,
         failure=judged.failure,
         dead=is_dead,
+        via=reply.via,
     )

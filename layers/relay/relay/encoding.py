@@ -88,7 +88,7 @@ def encode_outcome(outcome: Outcome) -> dict[str, Any]:
         "tls": outcome.tls,
         "next_due": outcome.next_due,
     }
-    for name in ("dsn", "failure", "dead"):  # came later
+    for name in ("dsn", "failure", "dead", "via"):  # came later
         if value := getattr(outcome, name):
             fields[name] = value
     return fields
@@ -110,6 +110,7 @@ def decode_outcome(fields: dict[str, Any]) -> Outcome:
         dsn=bool(fields.get("dsn", False)),
         failure=FailureClass(fields["failure"]) if "failure" in fields else None,
         dead=bool(fields.get("dead", False)),
+        via=_text(fields.get("via", "")),
     )
 
 

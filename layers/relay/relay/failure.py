@@ -24,6 +24,7 @@ from enum import StrEnum
 from functools import lru_cache
 from typing import Final, Protocol
 
+from relay.backends import BackEnd
 from relay.failure_rules import RULES, FailureClass, Rule, Stage
 
 __all__ = ["RULES", "Ends", "FailureClass", "Judged", "Rule", "Stage", "advice", "dead", "judge"]
@@ -54,6 +55,8 @@ class Reply(Protocol):
     def remote(self) -> str: ...
     @property
     def stage(self) -> str: ...
+    @property
+    def via(self) -> str: ...
 
 
 class Ends(StrEnum):
@@ -92,15 +95,16 @@ def judge(code: int, enhanced: str, text: str, stage: str = "", remote: str = ""
 def dead(replies: Sequence[Reply]) -> frozenset[str]:
     """The recipients whose addresses do not exist, by what one attempt was answered.
 
-    Only a server's own 5xx counts, and only where it is about this address alone: at RCPT, or at the final dot if
-    nobody else was left then. (Which of several was meant there, RFC 5321 can't tell.)
+    Only the 5xx of the domain's own server counts (a smarthost may be wrong about other people's mailboxes), and only
+    where it is about this address alone: at RCPT, or at the final dot if nobody else was left then. (Which of several
+    was meant there, RFC 5321 can't tell.)
     """
     at_dot = sum(1 for each in replies if each.ok or each.stage == Stage.DOT)
     return frozenset(each.recipient for each in replies if _is_dead(each, alone=at_dot == 1))
 
 
 def _is_dead(reply: Reply, *, alone: bool) -> bool:
-    if reply.ok or not reply.permanent or not reply.remote:
+    if reply.ok or not reply.permanent or not reply.remote or reply.via not in ("", BackEnd.MX):
         return False
     if reply.stage not in ("", Stage.RCPT) and not (reply.stage == Stage.DOT and alone):
         return False

@@ -35,10 +35,10 @@ class Outcome:
     code: the remote's (or our own equivalent) SMTP reply code, 0 if there was none.
     enhanced: RFC 3463 status such as "5.1.1", always present. text: the words, free of control
     characters, at most 1,000 octets of UTF-8. remote: "mx.example[192.0.2.1]", "" if none was reached.
-    tls: "TLSv1.3", "TLSv1.3 verified" or "" for plaintext. next_due: time of the next attempt, 0.0 when final.
+    tls: "TLSv1.3", "TLSv1.3 verified", "HTTPS" or "" for plaintext. next_due: time of the next attempt, 0.0 when final.
     dsn: the remote offered DSN: notices of success are its to send (RFC 3461 §5.2.1).
     failure: the class of what is no success and was met by deliver (docs/failures.md). dead: the address does not
-    exist, by the word of its own server.
+    exist, by the word of its own server. via: the relay.backends.BackEnd that brought the answer, "" if none was asked.
     """
 
     recipient: str
@@ -54,6 +54,7 @@ class Outcome:
     dsn: bool = False
     failure: FailureClass | None = None
     dead: bool = False
+    via: str = ""
 
 
 def cancelled(recipient: str, *, attempt: int, now: float) -> Outcome:

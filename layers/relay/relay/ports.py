@@ -290,7 +290,7 @@ class Suppressions(Protocol):
 class RecipientReply(NamedTuple):
     """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
     a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome. stage: the relay.failure_rules.Stage that decided,
-    "" if that isn't known."""
+    "" if that isn't known. via: the relay.backends.BackEnd that it came by, "" if none was asked."""
 
     recipient: str
     ok: bool
@@ -302,14 +302,15 @@ class RecipientReply(NamedTuple):
     tls: str = ""
     dsn: bool = False
     stage: str = ""
+    via: str = ""
 
 
 class Transport(Protocol):
     async def send(
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
     ) -> tuple[RecipientReply, ...]:
-        """Send to the domain's server; one reply for each of `recipients`, same order. Never raises for
-        what a remote or DNS does. deadline: epoch seconds by which it has returned; no DATA is started
+        """Send to the domain's server, or one that passes it on; one reply for each of `recipients`, same order. Never
+        raises for what a remote or DNS does. deadline: epoch seconds by which it has returned; no DATA is started
         unless the wait for its answer still fits."""
         ...
 

@@ -96,10 +96,12 @@ def item_of(row: Row) -> Item:
     receipts = {"receipts": text_list(row.proved.receipts)} if row.proved.receipts else {}
     warnings = {"warnings": text_list(row.proved.warnings)} if row.proved.warnings else {}
     failure = {"failure": text(outcome.failure)} if outcome.failure else {}
+    via = {"via": text(outcome.via)} if outcome.via else {}
     return {
         **receipts,
         **warnings,
         **failure,
+        **via,
         "id": text(row.id),
         "recipient_attempt": text(sort_key(row)),
         "account": text(row.account),
@@ -135,6 +137,7 @@ def row_of(item: Item) -> Row:
         tls=get_text(item, "tls"),
         next_due=get_number(item, "next_due"),
         failure=FailureClass(get_text(item, "failure")) if "failure" in item else None,
+        via=get_text(item, "via"),
     )
     return Row(
         id=get_text(item, "id"),
