@@ -3,10 +3,27 @@
 import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from relay.address import AddressError, parse_domain
+from relay.backends import BackEnd, BackEnds
 
 
 class SettingsError(Exception):
     """Says which variable is wrong, its value, and what it should be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Smarthost:
+    """An SMTP server that mail leaves by. host: a domain name, which its certificate has to be for. implicit: TLS from
+    the first octet on, else STARTTLS. networks: inside ones that it may be in. ca: PEM, instead of the CAs that the
+    system trusts, "" for these."""
+
+    host: str
+    port: int
+    implicit: bool = False
+    networks: tuple[str, ...] = ()
+    ca: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +40,8 @@ class FunctionSettings:
     to which it serves while DNS doesn't answer; hold_seconds: how long mail waits for records that were good before.
     All before clock_speed.
     suppression_days: how long an address that was found dead again gets no mail, before clock_speed.
+    back_ends: which way mail leaves by (deliver only). smarthost: None if there is none; smarthost_secret: with its
+    login, "" if it needs none.
     delay_notice_seconds: after how long a sender is told that mail is not delivered yet, before clock_speed.
     """
 
@@ -54,6 +73,9 @@ class FunctionSettings:
     verdict_stale: float
     hold_seconds: float
     suppression_days: float
+    back_ends: BackEnds
+    smarthost: Smarthost | None
+    smarthost_secret: str
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -108,7 +130,41 @@ class FunctionSettings:
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
             suppression_days=number("RELAY_SUPPRESSION_DAYS"),
+            **_back_ends(environment),
         )
+
+
+def _back_ends(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of FunctionSettings that only deliver's environment has."""
+    names = "RELAY_BACK_ENDS", "RELAY_BACK_END_RULES"
+    default, rules = environment.get(names[0]) or BackEnd.MX, environment.get(names[1], "")
+    try:
+        back_ends = BackEnds.parse(default, rules)
+    except ValueError as error:
+        raise SettingsError(f"{names[0]}={default!r}, {names[1]}={rules!r}: {error}") from None
+    smarthost = _smarthost(environment)
+    if BackEnd.SMARTHOST in back_ends.used and smarthost is None:
+        raise SettingsError("RELAY_SMARTHOST is not set, and the back ends name a smarthost")
+    secret = environment.get("RELAY_SMARTHOST_SECRET", "")
+    return {"back_ends": back_ends, "smarthost": smarthost, "smarthost_secret": secret}
+
+
+def _smarthost(environment: Mapping[str, str]) -> Smarthost | None:
+    name = "RELAY_SMARTHOST"
+    if not (text := environment.get(name, "")):
+        return None
+    host, _, port = text.partition(":")
+    tls = environment.get(f"{name}_TLS") or "starttls"
+    try:
+        host = parse_domain(host)
+    except AddressError as error:
+        raise SettingsError(f"{name}={text!r} is not host:port: {error.safe}") from None
+    if not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+        raise SettingsError(f"{name}={text!r} is not host:port, such as smtp.example.com:587")
+    if tls not in ("starttls", "implicit"):
+        raise SettingsError(f"{name}_TLS={tls!r} is none of starttls, implicit")
+    networks = _networks(f"{name}_NETWORKS", environment.get(f"{name}_NETWORKS", ""))
+    return Smarthost(host, int(port), tls == "implicit", networks, environment.get(f"{name}_CA", ""))
 
 
 def _list(text: str) -> tuple[str, ...]:

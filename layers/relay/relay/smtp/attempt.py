@@ -10,6 +10,7 @@ STAGES = {
     Phase.GREETING: Stage.CONNECT,
     Phase.HELLO: Stage.EHLO,
     Phase.TLS: Stage.EHLO,
+    Phase.AUTH: Stage.EHLO,
     Phase.MAIL: Stage.MAIL,
     Phase.RCPT: Stage.RCPT,
     Phase.DATA: Stage.DATA,

@@ -3,10 +3,11 @@
 import asyncio
 import ssl
 from collections import deque
-from typing import Final, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from relay.smtp import protocol
 from relay.smtp.limits import Limits
+from relay.smtp.login import Login, authenticate
 from relay.smtp.protocol import Capabilities, Exchange, Phase, RefusedError
 from relay.smtp.replies import MOST_WAITING, ProtocolError, Reply, ReplyReader
 from relay.smtp.tls import Tls
@@ -28,6 +29,10 @@ class BrokenError(Exception):
         super().__init__(f"{text} ({phase.value})")
         self.phase = phase
         self.text = text
+
+
+class SilentError(BrokenError):
+    """Nothing at all came back when a connection was asked for."""
 
 
 class TlsFailedError(Exception):
@@ -155,7 +160,12 @@ class Connection(asyncio.BufferedProtocol):
             self.abort()
             raise TlsFailedError("connection lost")
         self._transport = secured
-        self.tls = secured.get_extra_info("ssl_object").version() or ""
+        self.secured(tls)
+
+    def secured(self, tls: Tls) -> None:
+        """The handshake is done."""
+        assert self._transport is not None
+        self.tls = self._transport.get_extra_info("ssl_object").version() or ""
         if tls.verified:
             self.tls += " verified"
 
@@ -262,36 +272,66 @@ class Connection(asyncio.BufferedProtocol):
 
 
 async def connect(
-    host: str, address: str, port: int, *, name: str, limits: Limits, tls: Tls | None, until: float
+    host: str,
+    address: str,
+    port: int,
+    *,
+    name: str,
+    limits: Limits,
+    tls: Tls | None,
+    until: float,
+    login: Login | None = None,
 ) -> Connection:
     """A connection that is ready for its first transaction.
 
     address: what is dialled; `host` is never looked up here. name: ours, for EHLO. tls: None for plaintext even if
-    STARTTLS is offered. until: loop time. BrokenError, RefusedError (greeting or EHLO refused), TlsFailedError.
+    STARTTLS is offered. until: loop time. login: for AUTH, which needs verified TLS. BrokenError (SilentError),
+    RefusedError (greeting, EHLO or AUTH refused), TlsFailedError.
     """
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(min(loop.time() + limits.connect, until)):
-            _, connection = await loop.create_connection(lambda: Connection(host, address, limits), address, port)
-    except TimeoutError:
-        raise BrokenError(Phase.CONNECT, "no connection in time") from None
-    except OSError as error:
-        raise BrokenError(Phase.CONNECT, error.strerror or "no connection") from None
+    connection = await _open(host, address, port, limits, tls if tls and tls.implicit else None, until)
     try:
         await connection.run(protocol.greeting(), until=until)
         connection.capabilities = await connection.run(protocol.hello(name), until=until)
-        if tls is not None and connection.capabilities.starttls:
+        if connection.tls:
+            pass  # from the first octet on
+        elif tls is not None and connection.capabilities.starttls:
             await connection.start_tls(tls, until=until)
             connection.capabilities = await _hello_again(connection, name, until)
         elif tls is not None and tls.verified:
             connection.close()
             raise TlsFailedError("STARTTLS is not offered")
+        if login is not None:
+            assert tls is not None and tls.verified  # noqa: PT018 - a password is for the server it belongs to
+            await connection.run(authenticate(connection.capabilities, login), until=until)
     except RefusedError:
         connection.close()
         raise
     except BaseException:
         connection.abort()
         raise
+    return connection
+
+
+async def _open(host: str, address: str, port: int, limits: Limits, implicit: Tls | None, until: float) -> Connection:
+    loop = asyncio.get_running_loop()
+    secure: dict[str, Any] = {}
+    if implicit is not None:
+        secure = {"ssl": implicit.context, "server_hostname": host, "ssl_handshake_timeout": limits.tls}
+    try:
+        async with asyncio.timeout_at(min(loop.time() + limits.connect, until)):
+            _, connection = await loop.create_connection(
+                lambda: Connection(host, address, limits), address, port, **secure
+            )
+    except TimeoutError:
+        raise SilentError(Phase.CONNECT, "no connection in time") from None
+    except ssl.SSLCertVerificationError as error:
+        raise TlsFailedError(f"certificate: {error.verify_message}") from None
+    except ssl.SSLError as error:
+        raise TlsFailedError(f"handshake: {type(error).__name__}") from None
+    except OSError as error:
+        raise BrokenError(Phase.CONNECT, error.strerror or "no connection") from None
+    if implicit is not None:
+        connection.secured(implicit)
     return connection
 
 

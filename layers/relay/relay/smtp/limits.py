@@ -23,6 +23,7 @@ class Limits:
     greeting: float = 60.0
     hello: float = 60.0
     tls: float = 30.0
+    auth: float = 60.0
     mail: float = 60.0
     rcpt: float = 60.0
     data: float = 60.0

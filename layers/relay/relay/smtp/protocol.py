@@ -23,6 +23,7 @@ class Phase(StrEnum):
     GREETING = "greeting"
     HELLO = "EHLO"
     TLS = "STARTTLS"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -51,7 +52,8 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What EHLO offered. size: octets, 0 for no stated limit (RFC 1870 §3), None if SIZE is not offered."""
+    """What EHLO offered. size: octets, 0 for no stated limit (RFC 1870 §3), None if SIZE is not offered.
+    auth: SASL mechanisms, in upper case."""
 
     pipelining: bool = False
     starttls: bool = False
@@ -59,6 +61,7 @@ class Capabilities:
     smtputf8: bool = False
     dsn: bool = False
     size: int | None = None
+    auth: tuple[bytes, ...] = ()
 
 
 class Message(NamedTuple):
@@ -313,6 +316,7 @@ def _capabilities(reply: Reply) -> Capabilities:
         eightbitmime=b"8BITMIME" in keywords,
         smtputf8=b"SMTPUTF8" in keywords,
         dsn=b"DSN" in keywords,
+        auth=tuple(keywords.get(b"AUTH", ())),
         size=None if size is None else int(number) if number.isdigit() and len(number) <= 20 else 0,
     )
 

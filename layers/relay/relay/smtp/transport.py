@@ -6,17 +6,20 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Final, TypeVar
 
+from relay.errors import TemporaryError
 from relay.ports import Clock, RecipientReply
 from relay.smtp import protocol
 from relay.smtp.attempt import Attempt
-from relay.smtp.client import BrokenError, Connection, TlsFailedError, connect
+from relay.smtp.client import BrokenError, Connection, SilentError, TlsFailedError, connect
 from relay.smtp.limits import Limits
+from relay.smtp.login import Login
 from relay.smtp.mx import NO_ROUTE, NoRouteError, Route, Routes
 from relay.smtp.pace import Pace
 from relay.smtp.policies import Policies
 from relay.smtp.pool import BusyError, Pool, Slot
 from relay.smtp.protocol import NO_TIME, Message, Phase, RefusedError, Result
 from relay.smtp.replies import Reply
+from relay.smtp.silence import Silence
 from relay.smtp.sts import Mode
 from relay.smtp.tls import Tls, opportunistic_tls, verified_tls
 from relay.submission import Delivery
@@ -26,6 +29,7 @@ T = TypeVar("T")
 MORE_HOSTS: Final = Reply.ours(451, "4.4.4", "none of the mail servers looked up has an address; there are more")
 NOT_NAMED: Final = Reply.ours(451, "4.7.5", "no mail server of the domain is among those that its MTA-STS policy names")
 NOT_MET: Final = "the domain's MTA-STS policy demands TLS with a valid certificate"
+NOT_SECURE: Final = "no TLS with a valid certificate"
 TOO_MANY: Final = 452  # RFC 5321 §4.5.3.1.10, where the enhanced code says nothing else
 ENOUGH: Final = ("4.5.3", "4.0.0")
 BUSY: Final = Reply.ours(451, "4.4.5", "all connections to the destination are in use")
@@ -34,20 +38,25 @@ BUSY: Final = Reply.ours(451, "4.4.5", "all connections to the destination are i
 class SmtpTransport:
     """routes, policies: where mail goes, and what the domain demands on the way. host_name: ours, for EHLO.
     port: where remote servers listen. verified: makes the TLS context for who demands a valid certificate.
-    chance: the order among equal MXs.
+    chance: the order among equal MXs. tls: instead of whatever certificate there is; policies are None then.
+    login: for AUTH, asked for at each connection; its TemporaryError is one of ours. warn: told of what the operator
+    has to know.
     """
 
     def __init__(
         self,
         *,
         routes: Routes,
-        policies: Policies,
+        policies: Policies | None,
         host_name: str,
         clock: Clock,
         port: int = 25,
         limits: Limits | None = None,
         verified: Callable[[], ssl.SSLContext] = verified_tls,
         chance: random.Random | None = None,
+        tls: Tls | None = None,
+        login: Callable[[], Awaitable[Login]] | None = None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._routes = routes
         self._policies = policies
@@ -56,10 +65,13 @@ class SmtpTransport:
         self._port = port
         self._limits = limits or Limits()
         self._pool = Pool(self._limits)
-        self._tls = Tls(opportunistic_tls())
+        self._tls = tls or Tls(opportunistic_tls())
         self._verified = verified
         self._enforced: Tls | None = None
         self._chance = chance or random.SystemRandom()
+        self._login = login
+        self._silence = Silence(port)
+        self._warn = warn
 
     async def send(
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
@@ -94,6 +106,8 @@ class SmtpTransport:
         route = self._routes.known(domain)
         if route is None:
             route = await self._in_time(self._routes.find(domain), until)
+        if self._policies is None:
+            return route, self._tls
         known = self._policies.known(domain)
         policy = known[0] if known else await self._in_time(self._policies.find(domain), until)
         if policy is None or policy.mode is not Mode.ENFORCE:
@@ -143,7 +157,7 @@ class SmtpTransport:
                 if tried == self._limits.addresses:
                     return
                 tried += 1
-                connection = await self._connect(attempt, host, address, tls, until)
+                connection = await self._connect(attempt, host, address, route, tls, until)
                 if connection is not None:
                     yield connection
 
@@ -155,28 +169,56 @@ class SmtpTransport:
         except TimeoutError:
             raise NoRouteError(NO_TIME) from None
 
-    async def _connect(self, attempt: Attempt, host: str, address: str, tls: Tls, until: float) -> Connection | None:
+    async def _connect(
+        self, attempt: Attempt, host: str, address: str, route: Route, tls: Tls, until: float
+    ) -> Connection | None:
         remote = f"{host}[{address}]"
         for way in (tls,) if tls.verified else (tls, None):
             if until - asyncio.get_running_loop().time() < self._limits.least:
                 attempt.fail(NO_TIME)
                 return None
             try:
-                return await connect(
-                    host, address, self._port, name=self._host_name, limits=self._limits, tls=way, until=until
+                connection = await connect(
+                    host,
+                    address,
+                    self._port,
+                    name=self._host_name,
+                    limits=self._limits,
+                    tls=way,
+                    until=until,
+                    login=await self._login() if self._login else None,
                 )
             except TlsFailedError as error:
                 # RFC 3207 allows plaintext where no policy demands TLS, on a connection of its own. A policy that
                 # can't be met puts the mail off (RFC 8461 §5.1); it is looked at again before the next attempt.
                 if tls.verified:
-                    attempt.fail(Reply.ours(451, "4.7.5", f"{NOT_MET}: {error}"), remote, phase=Phase.TLS)
+                    why = NOT_MET if self._policies else NOT_SECURE
+                    attempt.fail(Reply.ours(451, "4.7.5", f"{why}: {error}"), remote, phase=Phase.TLS)
+                self._silence.heard()
                 continue
             except RefusedError as error:
                 attempt.fail(error.reply, remote, phase=error.phase)
+            except SilentError as error:
+                attempt.fail(self._silent(error, route.site), remote, phase=error.phase)
+                return None
             except BrokenError as error:
                 attempt.fail(_broken(error), remote, phase=error.phase)
+            except TemporaryError as error:
+                attempt.fail(Reply.ours(451, "4.3.0", error.safe))
+                return None
+            else:
+                self._silence.heard()
+                return connection
+            self._silence.heard()
             return None
         return None
+
+    def _silent(self, error: SilentError, site: tuple[str, ...]) -> Reply:
+        reply, hint = _broken(error), self._silence.silent(site)
+        if not hint:
+            return reply
+        self._warn(hint)
+        return Reply.ours(reply.code, reply.enhanced, f"{error}; {hint}")
 
     async def _transact(
         self, attempt: Attempt, message: Message, connection: Connection, slot: Slot, until: float
