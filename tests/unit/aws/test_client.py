@@ -331,7 +331,7 @@ def test_from_environment() -> None:
     }
     client = AwsClient.from_environment(variables)
     assert asyncio.run(client._credentials.get()) == Credentials("AKIA", "secret", "token")
-    assert client._origin("sqs") == http.Origin(True, "sqs.eu-north-1.amazonaws.com", 443)
+    assert client.origin("sqs") == http.Origin(True, "sqs.eu-north-1.amazonaws.com", 443)
 
 
 @pytest.mark.parametrize("general", ["", "http://127.0.0.1:5000"])
@@ -344,11 +344,11 @@ def test_one_service_elsewhere(general: str) -> None:
         "AWS_ENDPOINT_URL_SNS": "",
     }
     client = AwsClient.from_environment(variables)
-    assert client._origin("lambda") == http.Origin(False, "127.0.0.1", 5001)
-    assert client._origin("monitoring") == http.Origin(True, "metrics.example", 443)
+    assert client.origin("lambda") == http.Origin(False, "127.0.0.1", 5001)
+    assert client.origin("monitoring") == http.Origin(True, "metrics.example", 443)
     for service in ("sqs", "sns"):
         aws = http.Origin(True, f"{service}.eu-north-1.amazonaws.com", 443)
-        assert client._origin(service) == (http.Origin(False, "127.0.0.1", 5000) if general else aws)
+        assert client.origin(service) == (http.Origin(False, "127.0.0.1", 5000) if general else aws)
 
 
 @pytest.mark.parametrize(

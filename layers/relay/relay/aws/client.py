@@ -16,7 +16,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
 from relay.aws.credentials import Chain, CredentialSource, Given
-from relay.aws.http import Message, Origin, Pool
+from relay.aws.http import Message, NotConnectedError, Origin, Pool
 from relay.aws.response import Response
 from relay.aws.signing import Credentials, Request, sign
 from relay.errors import FaultError, OutageError
@@ -41,7 +41,8 @@ THROTTLES: Final = frozenset(
     }
 )
 ENDPOINT: Final = "AWS_ENDPOINT_URL"  # of all services; with _<SERVICE>, of one
-SERVICE_IDS: Final = {"monitoring": "CLOUDWATCH"}  # that aren't the name in host names and signatures
+SERVICE_IDS: Final = {"monitoring": "CLOUDWATCH", "ses": "SESV2"}  # that aren't the name in signatures
+HOSTS: Final = {"ses": "email"}  # so are the names of hosts
 VERSIONS: Final = {"monitoring": "2010-08-01", "sns": "2010-03-31"}  # of the query protocol
 LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
 XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
@@ -58,6 +59,10 @@ class AwsError(FaultError):
         super().__init__(AWAY, f"{call}: {status} {code}")
         self.code = code
         self.fields = fields
+
+
+class UncertainError(OutageError):
+    """No answer, or none that says what was done: the call may have taken effect."""
 
 
 class AwsClient:
@@ -105,12 +110,15 @@ class AwsClient:
         }
         return cls(region, environment.get(ENDPOINT) or None, endpoint_urls=services, credentials=given)
 
-    async def json(self, service: str, target: str, payload: Mapping[str, Any] | str) -> dict[str, Any]:
-        """A call of the AWS JSON 1.0 protocol. target: such as "AmazonSQS.SendMessageBatch". payload: a str is JSON.
+    async def json(
+        self, service: str, target: str, payload: Mapping[str, Any] | str, *, version: str = "1.0"
+    ) -> dict[str, Any]:
+        """A call of the AWS JSON protocol. target: such as "AmazonSQS.SendMessageBatch". payload: a str is JSON.
+        version: of the protocol.
 
         OutageError when all tries failed; AwsError when AWS refused it.
         """
-        headers = (("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target))
+        headers = (("content-type", f"application/x-amz-json-{version}"), ("x-amz-target", target))
         body = (payload if isinstance(payload, str) else json.dumps(payload, separators=(",", ":"))).encode()
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
@@ -139,15 +147,18 @@ class AwsClient:
         *,
         tries: int | None = None,
         seconds: float | None = None,
+        once: bool = False,
     ) -> Response:
-        """Any call. name: for errors. tries, seconds: instead of the client's. Errors as of `json`."""
+        """Any call. name: for errors. tries, seconds: instead of the client's. Errors as of `json`; the OutageError
+        is an UncertainError if the last try may have taken effect. once: in one try, the request goes out once at most.
+        """
         # Large content needs time on the wire: a second more for each MB.
         limit = (seconds or self._timeout) + len(body) / 1e6
         error = OutageError(AWAY, name)
-        for attempt in range(tries or self._tries):
+        for attempt in range(1 if once else tries or self._tries):
             if attempt:
                 await asyncio.sleep(random.random() * self._backoff * 2 ** (attempt - 1))  # noqa: S311 - jitter
-            outcome = await self._try(f"{request.service} {name}", request, body, limit)
+            outcome = await self._try(f"{request.service} {name}", request, body, limit, once=once)
             if isinstance(outcome, Response):
                 return outcome
             error = outcome
@@ -157,33 +168,40 @@ class AwsClient:
         self, service: str, method: str, path: str, headers: tuple[tuple[str, str], ...], body: bytes
     ) -> Request:
         """For `call`. path: percent-encoded, without a query. headers: names in lower case."""
-        host = self._origin(service).authority
+        host = self.origin(service).authority
         return Request(service, method, host, path, headers, await _digest(body))
 
     async def close(self) -> None:
         await self._pool.close()
 
-    def _origin(self, service: str) -> Origin:
+    def origin(self, service: str) -> Origin:
+        """Where the calls of `service` (its name in signatures) go."""
         given = self._endpoints.get(SERVICE_IDS.get(service, service.upper())) or self._endpoint
-        return given or Origin(True, f"{service}.{self._region}.amazonaws.com", 443)
+        return given or Origin(True, f"{HOSTS.get(service, service)}.{self._region}.amazonaws.com", 443)
 
-    async def _try(self, name: str, request: Request, body: bytes, seconds: float) -> Response | OutageError:
+    async def _try(
+        self, name: str, request: Request, body: bytes, seconds: float, *, once: bool
+    ) -> Response | OutageError:
         """The answer, or the error if another try may help; raises any other."""
         headers = sign(request, await self._credentials.get(), self._region, time.time())
         headers.append(("content-length", str(len(body))))
         message = Message(request.method, request.path, headers, body)
-        origin = self._origin(request.service)
+        origin = self.origin(request.service)
         try:
-            response = await self._pool.request(origin, message, seconds=seconds)
+            response = await self._pool.request(origin, message, seconds=seconds, once=once)
+        except NotConnectedError as failure:
+            return OutageError(AWAY, f"{name}: {failure}")
         except OSError as failure:  # TimeoutError and ssl.SSLError are, too
             if isinstance(failure, TimeoutError):
                 self._pool.forget(origin)
-            return OutageError(AWAY, f"{name}: {type(failure).__name__}")
+            return UncertainError(AWAY, f"{name}: {type(failure).__name__}")
         if response.status < 300:
             return response
         error = _error(name, response)
-        if response.status >= 500 or response.status == 429 or error.code in THROTTLES:
+        if response.status == 429 or error.code in THROTTLES:
             return OutageError(error.safe, error.detail)
+        if response.status >= 500:
+            return UncertainError(error.safe, error.detail)
         raise error
 
 

@@ -8,9 +8,14 @@ from typing import cast
 
 from relay.aws.response import Response, ResponseError, ResponseReader
 
+CONNECT = 5.0  # seconds, for TLS, too
 CONNECTIONS = 50  # for each origin; further callers wait for one
 IDLE = 15.0  # seconds after which a connection isn't used again: AWS closes idle ones from 20 s on
 JOINED = 1_500_000  # octets up to which copying head and body together costs less than a second send
+
+
+class NotConnectedError(OSError):
+    """There is no connection: nothing was sent."""
 
 
 class ConnectionLostError(OSError):
@@ -117,11 +122,12 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tls: ssl.SSLContext | None = None
 
-    async def request(self, origin: Origin, message: Message, *, seconds: float) -> Response:
+    async def request(self, origin: Origin, message: Message, *, seconds: float, once: bool = False) -> Response:
         """One request and its answer. seconds: the time-out, not counting the wait for a free connection.
 
-        OSError (ConnectionLostError among them) if the other side cannot be reached or goes away;
-        TimeoutError. A request on a kept connection that turns out dead goes out once more on a new one.
+        OSError (NotConnectedError and ConnectionLostError among them) if the other side cannot be reached or goes
+        away; TimeoutError. A request on a kept connection that turns out dead goes out once more on a new one, unless
+        it must go out `once`.
         """
         host = self._host(origin)
         async with host.slots, asyncio.timeout(seconds):
@@ -129,7 +135,7 @@ class Pool:
                 try:
                     return await self._exchange(host, kept, message)
                 except OSError:
-                    if kept.answering:
+                    if once or kept.answering:
                         raise
             return await self._exchange(host, await self._connect(origin), message)
 
@@ -168,7 +174,11 @@ class Pool:
             self._tls = ssl.create_default_context()
         tls = self._tls if origin.tls else None
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, origin.host, origin.port, ssl=tls)
+        try:
+            async with asyncio.timeout(CONNECT):
+                _, connection = await loop.create_connection(_Connection, origin.host, origin.port, ssl=tls)
+        except OSError as error:  # TimeoutError and ssl.SSLError are, too
+            raise NotConnectedError(type(error).__name__) from error
         return connection
 
     async def _exchange(self, host: _Host, connection: _Connection, message: Message) -> Response:
