@@ -17,13 +17,18 @@ from relay.aws.content import S3Content
 from relay.aws.ledger import DynamoLedger
 from relay.aws.policies import DynamoPolicies
 from relay.aws.queue import SqsQueue
+from relay.aws.secrets import SecretLogin
+from relay.aws.ses import SesTransport
 from relay.aws.suppressions import DynamoSuppressions
+from relay.backends import BackEnd
 from relay.clock import SystemClock
 from relay.deliver import Deliver, Timing
+from relay.dispatch import Dispatch
 from relay.dns import DnspythonResolver
 from relay.enabled import Enabled
 from relay.encoding import decode_delivery
 from relay.outcome import Outcome, State
+from relay.ports import Resolver, Transport
 from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
 from relay.smtp.https import Fetch
@@ -31,6 +36,7 @@ from relay.smtp.limits import Limits
 from relay.smtp.mx import Routes
 from relay.smtp.policies import Policies
 from relay.smtp.reach import Reach
+from relay.smtp.smarthost import smarthost_transport
 from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery
@@ -60,6 +66,7 @@ class Observed:
             "failure": outcome.failure,
             "remote": outcome.remote,
             "tls": outcome.tls,
+            "via": outcome.via,
             "next_due": outcome.next_due,
         }
         self._logger.info(outcome.state.value, extra=fields)
@@ -106,9 +113,32 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     return worker, observed
 
 
-def _transport(settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits) -> SmtpTransport:
+def _transport(settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits) -> Transport:
+    """Of the back ends that the settings name, and no others."""
+    resolver, clock = DnspythonResolver(settings.dns_servers), SystemClock()
+    transports: dict[BackEnd, Transport] = {}
+    for name in settings.back_ends.used:
+        match name:
+            case BackEnd.MX:
+                transports[name] = _mx(settings, client, logger, limits, resolver)
+            case BackEnd.SMARTHOST if settings.smarthost is not None:
+                transports[name] = smarthost_transport(
+                    settings.smarthost,
+                    resolver=resolver,
+                    host_name=settings.host_name,
+                    clock=clock,
+                    limits=limits,
+                    login=SecretLogin(client, settings.smarthost_secret) if settings.smarthost_secret else None,
+                )
+            case BackEnd.SES:
+                transports[name] = SesTransport(client, clock, patience=limits.least / 2, warn=logger.warning)
+    return Dispatch(settings.back_ends, transports)
+
+
+def _mx(
+    settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits, resolver: Resolver
+) -> SmtpTransport:
     clock = SystemClock()
-    resolver = DnspythonResolver(settings.dns_servers)
     routes = Routes(resolver, settings.host_name, Reach(settings.reachable, own=settings.egress))
     policies = Policies(
         resolver,
@@ -124,6 +154,7 @@ def _transport(settings: FunctionSettings, client: AwsClient, logger: Logger, li
         clock=clock,
         port=settings.smtp_port,
         limits=limits,
+        warn=logger.warning,
     )
 
 
