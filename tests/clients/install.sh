@@ -12,7 +12,7 @@ declare -A package=(
   [libsasl2-modules]='/usr/lib/*/sasl2/libplain.so' [openssl]=openssl [gpg]=gpg
 )
 # These start a service where an init system runs, and that is not ours to do.
-declare -A service=([postfix]=/usr/sbin/postfix [opendkim]=/usr/sbin/opendkim)
+declare -A service=([postfix]=/usr/sbin/postfix [opendkim]=/usr/sbin/opendkim [sasl2-bin]=/usr/sbin/saslpasswd2)
 
 here() { # a program, a file by its pattern, or a Perl module
   case $1 in

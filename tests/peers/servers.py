@@ -17,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 POSTFIX = Path("/usr/sbin/postfix")
+SASLPASSWD = Path("/usr/sbin/saslpasswd2")
 EXIM = ROOT / ".local/peers/usr/sbin/exim4"
 SINK = shutil.which("smtp-sink", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 SECONDS = 15.0  # for a server to come up, or to put a message into its mailbox
@@ -27,10 +28,12 @@ BOXES = ("a", "b", "ü")
 
 @dataclass(frozen=True)
 class Peer:
-    """port: on 127.0.0.1. mailbox: a Maildir's `new`, where each message ends up."""
+    """port: on 127.0.0.1. mailbox: a Maildir's `new`, where each message ends up. tls_port: for TLS from the first
+    octet on, 0 if there is none."""
 
     port: int
     mailbox: Path
+    tls_port: int = 0
 
     def contents(self, count: int) -> list[bytes]:
         """Of `count` messages, once they are there, in the order of their arrival."""
@@ -161,11 +164,38 @@ discard   unix  - - n - - discard
 virtual   unix  - n n - - virtual
 anvil     unix  - - n - 1 anvil
 """
+SASL_CF = """
+smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
+virtual_mailbox_domains =
+default_transport = virtual:
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_path = smtpd
+smtpd_sasl_local_domain = mx.b.example
+smtpd_tls_auth_only = yes
+"""
+SASL_MASTER_CF = """
+{tls_port}    inet  n - n - 20 smtpd -o smtpd_tls_wrappermode=yes
+"""
+SASL_CONF = """
+pwcheck_method: auxprop
+auxprop_plugin: sasldb
+sasldb_path: {folder}/etc/sasl/db
+mech_list: {mechanisms}
+"""
 
 
 @contextmanager
-def postfix(folder: Path, certificate: Path, key: Path, *, level: str = "may") -> Iterator[Peer]:
-    """Takes mail for BOXES at b.example. level: smtpd_tls_security_level."""
+def postfix(
+    folder: Path,
+    certificate: Path,
+    key: Path,
+    *,
+    level: str = "may",
+    login: tuple[str, str] | None = None,
+    mechanisms: str = "PLAIN LOGIN",
+) -> Iterator[Peer]:
+    """Takes mail for BOXES at b.example. level: smtpd_tls_security_level. login: user and password of the one who may
+    send, to any domain, by one of SASL's `mechanisms`; None for anybody."""
     import pwd
 
     nobody, owner = pwd.getpwnam("nobody"), pwd.getpwnam("postfix")
@@ -183,14 +213,32 @@ def postfix(folder: Path, certificate: Path, key: Path, *, level: str = "may") -
         gid=nobody.pw_gid,
         maps=", ".join(f"{{ {box}@{DOMAIN} = box/ }}" for box in BOXES),
     )
+    master = MASTER_CF.format(port=port)
+    tls_port = 0
+    if login is not None:
+        tls_port = free_port()
+        main += SASL_CF
+        master += SASL_MASTER_CF.format(tls_port=tls_port)
+        _sasl(folder, login, mechanisms, owner.pw_uid)
     (folder / "etc/main.cf").write_text(main.lstrip())
-    (folder / "etc/master.cf").write_text(MASTER_CF.format(port=port).lstrip())
+    (folder / "etc/master.cf").write_text(master.lstrip())
     command = [str(POSTFIX), "-c", str(folder / "etc")]
     with running([*command, "start-fg"], port, folder / "log"):
         try:
-            yield Peer(port, folder / "mail/box/new")
+            yield Peer(port, folder / "mail/box/new", tls_port)
         finally:  # its master leaves our process group
             subprocess.run([*command, "stop"], check=True, capture_output=True)
+
+
+def _sasl(folder: Path, login: tuple[str, str], mechanisms: str, owner: int) -> None:
+    """Cyrus SASL with a database of its own. Debian looks for smtpd.conf beside main.cf."""
+    (folder / "etc/sasl").mkdir()
+    (folder / "etc/sasl/smtpd.conf").write_text(SASL_CONF.format(folder=folder, mechanisms=mechanisms).lstrip())
+    user, password = login
+    database = folder / "etc/sasl/db"
+    command = [str(SASLPASSWD), "-p", "-c", "-u", "mx.b.example", "-f", str(database), user]
+    subprocess.run(command, input=password.encode(), check=True, capture_output=True)
+    os.chown(database, owner, -1)
 
 
 # --- Exim ----------------------------------------------------------------------------------------

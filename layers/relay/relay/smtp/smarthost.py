@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from relay.failure_rules import Stage
-from relay.ports import Clock, RecipientReply, Resolver, Transport
+from relay.ports import Clock, RecipientReply, Resolver
 from relay.settings import Smarthost
 from relay.smtp.limits import Limits
 from relay.smtp.login import Login
@@ -44,7 +44,7 @@ class SmarthostTransport:
     """That the server is away, can't be trusted or doesn't let the relay in is the relay's own matter: later, for as
     long as it takes. What it says about a sender, a recipient or a message is an answer like another server's."""
 
-    def __init__(self, smtp: Transport, host: str) -> None:
+    def __init__(self, smtp: SmtpTransport, host: str) -> None:
         self._smtp = smtp
         self._host = host
 
@@ -54,6 +54,10 @@ class SmarthostTransport:
         """ports.Transport.send."""
         replies = await self._smtp.send(delivery, recipients, content, deadline=deadline)
         return tuple(map(self._judged, replies))
+
+    def close(self) -> None:
+        """Close idle connections."""
+        self._smtp.close()
 
     def _judged(self, reply: RecipientReply) -> RecipientReply:
         if reply.ok or not _is_ours(reply):
