@@ -154,7 +154,6 @@ def _mx(
         clock=clock,
         port=settings.smtp_port,
         limits=limits,
-        warn=logger.warning,
     )
 
 

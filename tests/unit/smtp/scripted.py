@@ -39,6 +39,7 @@ class Script:
     content: Callable[[str], str] | str = "250 2.0.0 queued as 1"
     rset: str = "250 2.0.0 ok"
     starttls: str = "220 2.0.0 go"
+    auth: str = "235 2.7.0 ok"
     handshake: str = ""
     capabilities: tuple[str, ...] = CAPABILITIES
     tls: ssl.SSLContext | None = None
@@ -138,6 +139,8 @@ class _Dialogue:
                 self.say(self.script.helo)
             case "STARTTLS":
                 await self._starttls()
+            case "AUTH":
+                self.say(self.script.auth)
             case "MAIL":
                 self.rcpts = []
                 self.mail = argument if self.say(self.script.mail, argument).startswith("2") else ""

@@ -39,8 +39,7 @@ class SmtpTransport:
     """routes, policies: where mail goes, and what the domain demands on the way. host_name: ours, for EHLO.
     port: where remote servers listen. verified: makes the TLS context for who demands a valid certificate.
     chance: the order among equal MXs. tls: instead of whatever certificate there is; policies are None then.
-    login: for AUTH, asked for at each connection; its TemporaryError is one of ours. warn: told of what the operator
-    has to know.
+    login: for AUTH, asked for at each connection; its TemporaryError is one of ours.
     """
 
     def __init__(
@@ -56,7 +55,6 @@ class SmtpTransport:
         chance: random.Random | None = None,
         tls: Tls | None = None,
         login: Callable[[], Awaitable[Login]] | None = None,
-        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._routes = routes
         self._policies = policies
@@ -71,7 +69,6 @@ class SmtpTransport:
         self._chance = chance or random.SystemRandom()
         self._login = login
         self._silence = Silence(port)
-        self._warn = warn
 
     async def send(
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
@@ -215,10 +212,7 @@ class SmtpTransport:
 
     def _silent(self, error: SilentError, site: tuple[str, ...]) -> Reply:
         reply, hint = _broken(error), self._silence.silent(site)
-        if not hint:
-            return reply
-        self._warn(hint)
-        return Reply.ours(reply.code, reply.enhanced, f"{error}; {hint}")
+        return Reply.ours(reply.code, reply.enhanced, f"{error}; {hint}") if hint else reply
 
     async def _transact(
         self, attempt: Attempt, message: Message, connection: Connection, slot: Slot, until: float
