@@ -30,9 +30,9 @@ examples:
 
 --json prints a list with one object a recipient: id, account, mail_from,
 received, notice (true for the relay's own notices), recipient, and of the
-newest attempt: stage, attempt, time, state, code, enhanced, text, remote, tls, via,
-failure (its class, or null), next_try (null when final). Times are UTC, ISO
-8601.
+newest attempt: stage, attempt, time, state, code, enhanced, text, remote, tls,
+via (the back end: mx, smarthost or ses), failure (its class, or null), next_try
+(null when final). Times are UTC, ISO 8601.
 """
 
 

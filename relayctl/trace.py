@@ -29,8 +29,8 @@ is the same for several recipients is one entry of the timeline.
 
 --json prints an object: id, account, mail_from, received, notice, recipients: a
 list of recipient, state, attempts: a list, oldest first, of stage, attempt,
-time, state, code, enhanced, text, remote, tls, via (the back end: mx, smarthost,
-ses; "" if none was asked), failure (its class, or null),
+time, state, code, enhanced, text, remote, tls, via (the back end: mx, smarthost
+or ses; "" if none was asked), failure (its class, or null),
 next_try (null when final), receipts (their names); proof: receipts (a list)
 and warnings about the message (a list). Times are UTC, ISO 8601.
 {receipts.FIELDS}

@@ -89,3 +89,27 @@ def test_the_names_of_the_service_are_parameters_only() -> None:
     for folder in ("layers", "functions", "smtp_gateway", "relayctl", "local"):
         for path in (root / folder).rglob("*.py"):
             assert "elastx" not in path.read_text(), path
+
+
+def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
+    """A statement each in deliver's policy, which allows what a parameter names or denies all."""
+    (policy,) = [each["Statement"] for each in properties("DeliverFunction")["Policies"] if "Statement" in each]
+    found = {str(each["Action"]): each for each in policy if isinstance(each["Effect"], dict)}
+    assert {(action, *each["Effect"]["If"], str(each["Resource"]["If"])) for action, each in found.items()} == {
+        (
+            "secretsmanager:GetSecretValue",
+            *("SmarthostHasSecret", "Allow", "Deny"),
+            "['SmarthostHasSecret', {'Ref': 'SmarthostSecret'}, '*']",
+        ),
+        (
+            "['ses:SendEmail', 'ses:SendRawEmail']",
+            *("SesHasIdentities", "Allow", "Deny"),
+            "['SesHasIdentities', {'Ref': 'SesIdentities'}, '*']",
+        ),
+    }
+
+
+def test_mail_leaves_to_the_recipients_own_servers_unless_said_otherwise() -> None:
+    assert TEMPLATE["Parameters"]["BackEnds"]["Default"] == "mx"
+    names = ("BackEndRules", "Smarthost", "SmarthostSecret", "SmarthostNetworks", "SmarthostCa", "SesIdentities")
+    assert [TEMPLATE["Parameters"][name]["Default"] for name in names] == [""] * len(names)

@@ -57,6 +57,7 @@ def _of(phrases: str) -> tuple[str, ...]:
 
 _WORDS: Final = (
     Rule(FailureClass.OURS, "a part of the relay is away", statuses=("3.",), stages=(Stage.ROUTE,)),
+    Rule(FailureClass.CONTENT, "a form that the way there does not carry", statuses=("6.",), stages=(Stage.EHLO,)),
     Rule(FailureClass.RATE, "greylisting", words=_of("greylist; graylist; grey list; gray list; grey-list")),
     Rule(
         FailureClass.RATE,

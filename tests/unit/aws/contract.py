@@ -90,4 +90,5 @@ def outcome(recipient: str = "a@example.net", state: State = State.DELIVERED, at
         remote="mx.example.net[192.0.2.1]",
         tls="TLSv1.3",
         next_due=0.0 if state.final else NOW + 300.5,
+        via="smarthost",
     )

@@ -102,7 +102,7 @@ def test_what_it_would_break_or_refuse_it_is_not_given(moto: str) -> None:
     for reply in send(moto, A, B, content=signed):
         assert (reply.permanent, reply.enhanced, reply.stage) == (True, "5.6.2", Stage.EHLO)
         assert "the DKIM signature covers Date, which SES changes" in reply.text
-        assert judge(reply.code, reply.enhanced, reply.text, reply.stage).failure is not FailureClass.OURS
+        assert judge(reply.code, reply.enhanced, reply.text, reply.stage).failure is FailureClass.CONTENT
     replies = send(moto, "ü@b.example", B)
     assert [(reply.ok, reply.enhanced) for reply in replies] == [(False, "5.6.7"), (True, "2.0.0")]
     (message,) = sent()[before:]

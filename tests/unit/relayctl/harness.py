@@ -48,7 +48,7 @@ def row(recipient: str, state: State, attempt: int = 1, *, id: str = ID, **chang
     code, enhanced, text = words.get(state, (550, "5.7.1", "publish TXT token=0000 at shop.example"))
     time = RECEIVED + 300 * (attempt - 1) + 1
     due = time + 300 if state is State.DEFERRED else 0.0
-    outcome = Outcome(recipient, state, time, attempt, code, enhanced, text, REMOTE, "TLSv1.3", due)
+    outcome = Outcome(recipient, state, time, attempt, code, enhanced, text, REMOTE, "TLSv1.3", due, via="mx")
     fields: dict[str, Any] = {
         "account": "user@login.example",
         "mail_from": "news@shop.example",

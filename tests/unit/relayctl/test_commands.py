@@ -1,6 +1,7 @@
 """`mailrelay`: what each command prints, as text at 80 columns and as JSON, and its exit code."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import dns.name
@@ -77,6 +78,7 @@ def test_messages_as_json(filled: Ctl) -> None:
             "text": "OK queued as 4711",
             "remote": REMOTE,
             "tls": "TLSv1.3",
+            "via": "mx",
             "failure": None,
             "next_try": None,
         }
@@ -136,6 +138,14 @@ def test_trace_tells_what_comes_next(ctl: Ctl) -> None:
 2027-01-15 09:05:01  next check for z@there.example
 """
     )
+
+
+def test_trace_tells_of_another_way_than_the_usual(ctl: Ctl) -> None:
+    usual = row("jo@there.example", State.DELIVERED)
+    outcome = replace(usual.outcome, remote="email.eu-north-1.amazonaws.com", tls="HTTPS", via="ses")
+    ctl.cloud.messages._rows[ID, outcome.recipient, "deliver", 1] = replace(usual, outcome=outcome)
+    assert ctl("trace", ID) == 0
+    assert "email.eu-north-1.amazonaws.com, HTTPS, by ses" in ctl.out
 
 
 def test_trace_as_json(filled: Ctl) -> None:
