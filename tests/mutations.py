@@ -201,6 +201,22 @@ MUTATIONS: Final = (
     ),
     Mutation(
         3,
+        "try the next back end when content was sent",
+        "layers/relay/relay/dispatch.py",
+        'in ("", Stage.DOT)',
+        'in ("",)',
+        "tests/unit/test_dispatch.py::test_nobody_gets_it_by_two",
+    ),
+    Mutation(
+        3,
+        "repeat a call to SES whose answer is lost",
+        "layers/relay/relay/aws/ses.py",
+        "once=True, ",
+        "",
+        "tests/unit/aws/test_ses.py::test_answers",
+    ),
+    Mutation(
+        3,
         "give a notice a new id each time",
         "layers/relay/relay/ids.py",
         "hashlib.sha256(name.encode()).digest()[:10]",
@@ -271,6 +287,14 @@ MUTATIONS: Final = (
         "    elif judged.ends is Ends.NOW:",
         "    elif judged.ends is not Ends.MENDED:",
         "tests/unit/test_deliver.py::test_states",
+    ),
+    Mutation(
+        5,
+        "bounce mail when the smarthost refuses the relay's login",
+        "layers/relay/relay/smtp/smarthost.py",
+        "if reply.ok or not _is_ours(reply):",
+        "if True:",
+        "tests/unit/smtp/test_smarthost.py::test_that_it_is_away_or_lets_nobody_in_ends_nobody_s_mail",
     ),
     Mutation(
         5,
