@@ -68,7 +68,10 @@ def test_smarthost() -> None:
     ("more", "words"),
     [
         ({"RELAY_BACK_ENDS": "mx, pigeon"}, "RELAY_BACK_ENDS='mx, pigeon'.*'pigeon' is none of"),
-        ({"RELAY_BACK_END_RULES": "a.example"}, "RELAY_BACK_END_RULES='a.example': 'a.example' is no rule"),
+        (
+            {"RELAY_BACK_END_RULES": "a.example"},
+            "RELAY_BACK_ENDS='mx', RELAY_BACK_END_RULES='a.example': 'a.example' is no rule",
+        ),
         ({"RELAY_BACK_ENDS": "smarthost"}, "RELAY_SMARTHOST is not set"),
         ({"RELAY_BACK_END_RULES": "to b.example = smarthost"}, "RELAY_SMARTHOST is not set"),
         ({"RELAY_SMARTHOST": "smart.example"}, "RELAY_SMARTHOST='smart.example' is not host:port"),

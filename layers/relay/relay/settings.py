@@ -137,7 +137,7 @@ class FunctionSettings:
 def _back_ends(environment: Mapping[str, str]) -> dict[str, Any]:
     """The fields of FunctionSettings that only deliver's environment has."""
     names = "RELAY_BACK_ENDS", "RELAY_BACK_END_RULES"
-    default, rules = environment.get(names[0]) or BackEnd.MX, environment.get(names[1], "")
+    default, rules = environment.get(names[0]) or BackEnd.MX.value, environment.get(names[1], "")
     try:
         back_ends = BackEnds.parse(default, rules)
     except ValueError as error:
