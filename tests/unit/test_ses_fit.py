@@ -78,6 +78,12 @@ def test_what_usual_signers_make_is_not_for_ses(name: str) -> None:
     assert "covers Date" in found.why or "more than one DKIM-Signature" in found.why
 
 
+@given(st.lists(st.integers(0, 1_100), max_size=8))
+def test_a_line_is_long_or_not(lengths: list[int]) -> None:
+    found = unfit(SENDER, PLAIN + b"".join(b"x" * length + b"\r\n" for length in lengths))
+    assert (found is not None) == (max(lengths, default=0) > 998)
+
+
 @given(st.binary(max_size=300))
 def test_any_content_is_judged(content: bytes) -> None:
     unfit(SENDER, content)

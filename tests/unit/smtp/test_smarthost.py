@@ -182,6 +182,13 @@ def test_without_the_secret_it_waits(pki: Pki) -> None:
     assert "for the log" not in reply.text
 
 
+@pytest.mark.parametrize(("enhanced", "text"), [("4.4.7", "no time"), ("4.4.5", "in use")])
+def test_want_of_time_is_nothing_to_mend(enhanced: str, text: str) -> None:
+    """It lets the message expire: else one that never gets its turn would stay for ever."""
+    reply = RecipientReply(A, False, False, 451, enhanced, text, stage=Stage.ROUTE)
+    assert SmarthostTransport._judged(SmarthostTransport(None, HOST), reply) == reply  # type: ignore[arg-type]
+
+
 def test_the_words_stay_within_what_an_outcome_holds() -> None:
     long = RecipientReply(A, False, True, 554, "5.0.0", "ü" * 500, "h[1]", stage=Stage.CONNECT)
     assert len(SmarthostTransport._judged(SmarthostTransport(None, HOST), long).text.encode()) <= 1_000  # type: ignore[arg-type]

@@ -10,11 +10,11 @@ from relay.settings import Smarthost
 from relay.smtp.limits import Limits
 from relay.smtp.login import Login
 from relay.smtp.mx import Route, Routes
-from relay.smtp.protocol import NO_8BITMIME, NO_SMTPUTF8
+from relay.smtp.protocol import NO_8BITMIME, NO_SMTPUTF8, NO_TIME
 from relay.smtp.reach import Reach
 from relay.smtp.replies import LONGEST_TEXT
 from relay.smtp.tls import Tls, verified_tls
-from relay.smtp.transport import SmtpTransport
+from relay.smtp.transport import BUSY, SmtpTransport
 from relay.submission import Delivery
 
 BEFORE_MAIL: Final = (Stage.ROUTE, Stage.CONNECT, Stage.EHLO)
@@ -94,6 +94,8 @@ def smarthost_transport(
 
 
 def _is_ours(reply: RecipientReply) -> bool:
+    if reply.stage == Stage.ROUTE and reply.enhanced in (NO_TIME.enhanced, BUSY.enhanced):
+        return False  # nobody has to mend that
     if reply.stage in BEFORE_MAIL:
         return not (reply.stage == Stage.EHLO and reply.permanent and reply.enhanced in LACKS)
     if reply.stage == Stage.DOT:
