@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections import deque
-from typing import Any, Final, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from relay.smtp import protocol
 from relay.smtp.limits import Limits
@@ -314,13 +314,15 @@ async def connect(
 
 async def _open(host: str, address: str, port: int, limits: Limits, implicit: Tls | None, until: float) -> Connection:
     loop = asyncio.get_running_loop()
-    secure: dict[str, Any] = {}
-    if implicit is not None:
-        secure = {"ssl": implicit.context, "server_hostname": host, "ssl_handshake_timeout": limits.tls}
     try:
         async with asyncio.timeout_at(min(loop.time() + limits.connect, until)):
             _, connection = await loop.create_connection(
-                lambda: Connection(host, address, limits), address, port, **secure
+                lambda: Connection(host, address, limits),
+                address,
+                port,
+                ssl=implicit.context if implicit else None,
+                server_hostname=host if implicit else None,
+                ssl_handshake_timeout=limits.tls if implicit else None,
             )
     except TimeoutError:
         raise SilentError(Phase.CONNECT, "no connection in time") from None
