@@ -21,7 +21,7 @@ bounced, expired, were rejected or suppressed, to nobody else; --to picks from
 them, and may name cancelled ones. Each run sends anew: run it twice and they
 get it twice. The sender domain's DNS is checked, too; an address that is still
 suppressed gets it as little as before (mailrelay suppressions remove). NOTIFY,
-RET and ENVID are not kept. Content is kept for 21 days.
+ORCPT, RET and ENVID are not kept. Content is kept for 21 days.
 
 --json prints an object: id (the new one), resent (the old one), recipients.
 """

@@ -21,7 +21,6 @@ from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 
 PATIENCE: Final = 30.0  # seconds for store and queue; the client waits 10 minutes (RFC 5321 §4.5.3.2.6)
-NEVER_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out whether it packs well
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +110,7 @@ class Submit:
         self._log.metrics.time(Time.QUEUE, monotonic() - began)
 
     async def _place(self, id: str, content: bytes) -> Content:
-        if len(content) <= NEVER_INLINE and encoding.fits_inline(content):
+        if encoding.fits_inline(content):
             return Inline(content)
         key = content_key(id)
         await self._store.put(key, content)

@@ -119,6 +119,14 @@ MUTATIONS: Final = (
         "tests/unit/test_deliver.py::test_a_living_claim_sends_it_back_until_then",
     ),
     Mutation(
+        1,
+        "let a message on its last receive run beside others",
+        "layers/relay/relay/turns.py",
+        "    if last:",
+        "    if False:",
+        "tests/unit/test_turns.py::test_a_message_on_its_last_receive_is_safe_from_whom_it_meets",
+    ),
+    Mutation(
         2,
         "report a failed record as done",
         "layers/relay/relay/worker.py",

@@ -147,6 +147,19 @@ def test_several_copies_leave_less_room_each() -> None:
     assert not encoding.fits_inline(content, copies=10)
 
 
+def test_much_content_is_not_inline_however_well_it_packs() -> None:
+    assert encoding.fits_inline(b"a" * encoding.MOST_INLINE)
+    assert not encoding.fits_inline(b"a" * (encoding.MOST_INLINE + 1))
+
+
+def test_content_that_unpacks_to_too_much_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    body = encoding.encode_submission(submission(b"a" * 100_000))
+    assert encoding.decode_submission(body) == submission(b"a" * 100_000)
+    monkeypatch.setattr(encoding, "MOST_UNPACKED", 99_999)
+    with pytest.raises(PermanentError, match="unreadable submission"):
+        encoding.decode_submission(body)
+
+
 def test_the_largest_inline_message_fits_the_queue() -> None:
     assert encoding.inline_limit() + encoding.ENVELOPE_ROOM <= encoding.LARGEST_BODY
 

@@ -25,6 +25,8 @@ CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS 
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
 # optional fields and their defaults
 LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}, "proved": NOTHING_PROVED}
+MOST_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out how it packs, nor the memory unpacked
+MOST_UNPACKED: Final = 67_108_864  # octets, of a message that somebody else may have put there
 ENVELOPE_ROOM: Final = 24_576  # what 100 recipients and the other fields may take of a message
 
 # Dollars per million requests (us-east-1, autumn 2026): where the two cross decides inline or stored.
@@ -46,6 +48,8 @@ def inline_limit() -> int:
 def fits_inline(content: bytes, copies: int = 1) -> bool:
     """Whether `content` goes inline in each of `copies` queue messages, or once to the content store."""
     room = inline_limit() - ENVELOPE_ROOM
+    if len(content) > MOST_INLINE:
+        return False
     return _plain_size(content) * copies <= room or len(_pack(content)[1]) * copies <= room
 
 
@@ -235,6 +239,15 @@ def _pack(data: bytes) -> tuple[str, str]:
     return "base64", base64.b64encode(data).decode("ascii")
 
 
+def _unpack(packed: bytes) -> bytes:
+    """Never more than MOST_UNPACKED: a thousand times what it was is no rarity with zlib."""
+    unpacking = zlib.decompressobj()
+    data = unpacking.decompress(packed, MOST_UNPACKED)
+    if not unpacking.eof:
+        raise ValueError("content that is cut off, or that unpacks to too much")
+    return data
+
+
 def _plain_size(data: bytes) -> int:
     """Octets of it in base64 (RFC 4648 §4)."""
     return (len(data) + 2) // 3 * 4
@@ -251,5 +264,5 @@ def _decode_content(fields: dict[str, Any]) -> Content:
         case {"base64": str(packed)}:
             return Inline(base64.b64decode(packed, validate=True))
         case {"zlib": str(packed)}:
-            return Inline(zlib.decompress(base64.b64decode(packed, validate=True)))
+            return Inline(_unpack(base64.b64decode(packed, validate=True)))
     raise ValueError("content is of no known form")

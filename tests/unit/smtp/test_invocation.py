@@ -36,7 +36,7 @@ class Function:
     """Two MX hosts, mx1 of slow.example and mx2 of good.example; all of it on the worker's loop."""
 
     def __init__(self, slow: Script) -> None:
-        logger = Logger("deliver", stream=StringIO(), level=logging.CRITICAL)
+        logger = Logger("invocation", stream=StringIO(), level=logging.CRITICAL)
         self.queue, self.ledger = FakeQueue(), FakeLedger()
         self._stage: Deliver | None = None
         self.worker: QueueWorker[Delivery] = QueueWorker(
