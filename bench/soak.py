@@ -16,6 +16,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -216,7 +217,13 @@ async def _content(client: Client) -> None:
 async def _large(client: Client) -> None:
     for line in MAIL:
         await client.ask(line)
-    await client.drip(HEAD + body(40_000_000), BLOCK)
+    await client.drip(_block(), BLOCK)
+
+
+@cache
+def _block() -> bytes:
+    """One for all: its sender begins again, until it is cut off or told that it is too large."""
+    return body(1_000_000)
 
 
 async def _deaf(client: Client) -> None:

@@ -199,6 +199,7 @@ class System:
                 "GATEWAY_VALIDATE_FUNCTION": stack.resources["ValidateFunction"],
                 "GATEWAY_ACCOUNTS_TABLE": stack.resources["AccountsTable"],
                 "GATEWAY_CONTENT_BUCKET": stack.resources["ContentBucket"],
+                "GATEWAY_WORKERS": "2",  # several, as in production, and no more on a machine with many CPUs
             },
         )
         return child.ready()

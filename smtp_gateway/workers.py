@@ -106,7 +106,8 @@ class Workers:
 
     def _wait(self, now: float) -> float:
         """Seconds until `_tick` may have something to do: a second, or less if a worker is to be started."""
-        return max(0.0, min([TICK] + [each.start_at - now for each in self._all if not each.pid]))
+        starts = [] if self._draining else [each.start_at - now for each in self._all if not each.pid]
+        return max(0.0, min([TICK] + starts))
 
     # --- workers -------------------------------------------------------------------------------
 

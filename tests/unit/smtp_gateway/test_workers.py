@@ -20,6 +20,9 @@ from typing import Any
 import pytest
 
 from relay.aws.accounts import item_of
+from smtp_gateway.log import Log
+from smtp_gateway.workers import TICK, Workers, _Worker
+from tests.fakes import FakeClock
 from tests.gateway import PASSWORD, USER, account, client_context
 from tests.unit.smtp_gateway.test_gateway_main import start
 
@@ -28,13 +31,18 @@ GREETING = b"220 gw.example ESMTP\r\n"
 
 
 class Aws(BaseHTTPRequestHandler):
-    """Every account there is, every queue there."""
+    """Every account there is, every message is taken; no ruling."""
 
     protocol_version = "HTTP/1.1"
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["Content-Length"]))
-        found = {"Item": item_of(account())} if "GetItem" in self.headers["X-Amz-Target"] else {}
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        found: dict[str, Any] = {}
+        match (self.headers["X-Amz-Target"] or "").rpartition(".")[2]:
+            case "GetItem":
+                found = {"Item": item_of(account())}
+            case "SendMessageBatch":
+                found = {"Successful": [{"Id": each["Id"]} for each in asked["Entries"]]}
         body = json.dumps(found).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -158,19 +166,40 @@ def test_without_the_parent_the_workers_end() -> None:
 def test_a_transaction_in_progress_is_finished_and_health_says_shutting_down(aws: str) -> None:
     with gateway(AWS_ENDPOINT_URL=aws) as running:
         with logged_in(running) as client:
-            client.sendall(b"MAIL FROM:<>\r\n")
-            assert client.recv(100).startswith(b"250 ")
+            for line, code in ((b"MAIL FROM:<>", b"250 "), (b"RCPT TO:<a@b.example>", b"250 "), (b"DATA", b"354 ")):
+                client.sendall(line + b"\r\n")
+                assert client.recv(100).startswith(code)
+            client.sendall(b"From: jo@example.com\r\n\r\nhi\r\n")
             until(lambda: running.health()[0] == 200)
             running.process.send_signal(signal.SIGTERM)
             assert until(lambda: running.health()[0] == 503 and running.health()[1])["reasons"] == ["shutting down"]
             with pytest.raises(OSError):  # noqa: PT011 - refused
                 running.connect()
-            client.sendall(b"RCPT TO:<a@b.example>\r\n")
-            assert client.recv(100).startswith(b"250 ")
-            client.sendall(b"RSET\r\n")
-            assert b"421 4.3.2 Shutting down; try again\r\n" in client.recv(200)
+            client.sendall(b".\r\n")
+            answers = client.makefile("rb")
+            assert answers.readline().startswith(b"250 2.0.0 queued as ")
+            assert answers.readline() == b"421 4.3.2 Shutting down; try again\r\n"
         assert running.process.wait(PATIENCE) == 0
         assert until(lambda: running.of("stopped"))[0]["cut_off"] == 0
+
+
+WAITS = {
+    "all run": ([1, 2], 0.0, 0.0, TICK),
+    "one is to be started": ([1, 0], 0.0, 100.25, 0.25),
+    "one is overdue": ([1, 0], 0.0, 99.0, 0.0),
+    "one has ended for good": ([1, 0], 99.5, 0.0, TICK),
+}
+
+
+@pytest.mark.parametrize(("pids", "draining", "start_at", "wait"), WAITS.values(), ids=WAITS)
+def test_the_parent_turns_only_when_there_is_something_to_do(
+    pids: list[int], draining: float, start_at: float, wait: float
+) -> None:
+    made = Workers((), lambda *_: None, Log(FakeClock()), lambda: None)
+    made._all = [_Worker(number, (), pid=pid, start_at=start_at) for number, pid in enumerate(pids)]
+    made._draining = draining
+    assert made._wait(100.0) == wait
+    made.selector.close()
 
 
 @contextmanager
