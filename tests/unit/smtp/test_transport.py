@@ -276,6 +276,16 @@ def test_nothing_is_converted(capabilities: tuple[str, ...], content: bytes, enh
     assert sink.received == []
 
 
+def test_what_the_remote_lacks_is_said_on_a_reused_connection_too() -> None:
+    async def scenario() -> None:
+        async with world(Script(capabilities=("PIPELINING",)), limits=replace(LIMITS, connections_per_site=1)) as here:
+            first = await here.send()
+            second = await here.send(content="Subject: x\r\n\r\nü\r\n".encode())
+            assert (first[0].ok, second[0].enhanced, here.sinks[0].connections) == (True, "5.6.3", 1)
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("silent", ["mx", "a"])
 def test_dns_that_is_silent_takes_no_longer_than_there_is(silent: str, monkeypatch: pytest.MonkeyPatch) -> None:
     async def never(*_: str) -> None:

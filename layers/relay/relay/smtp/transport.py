@@ -139,7 +139,10 @@ class SmtpTransport:
         tried = 0
         hosts = route.hosts(self._chance)
         asked = hosts[: self._limits.hosts]
-        attempt.fail(NO_ROUTE if asked == hosts else MORE_HOSTS)  # stands unless a host fails otherwise
+        if asked != hosts:
+            attempt.fail(MORE_HOSTS)  # stands unless a host fails otherwise
+        elif not spoken_to:  # else what that host lacks stands
+            attempt.fail(NO_ROUTE)
         for host in asked:
             try:
                 addresses = () if host in spoken_to else await self._in_time(self._routes.addresses(host), until)
