@@ -64,6 +64,7 @@ def _gateway(place: Place) -> Command:
         "GATEWAY_ACCOUNTS_TABLE": "Accounts",
         "GATEWAY_CONTENT_BUCKET": "content",
         "GATEWAY_MAX_CONNECTIONS": "5000",
+        "GATEWAY_WORKERS": "1",  # the load has the other CPU
         "AWS_REGION": "eu-north-1",
         "AWS_ENDPOINT_URL": endpoint,
         "AWS_ACCESS_KEY_ID": "bench",

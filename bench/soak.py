@@ -295,10 +295,12 @@ def main(arguments: Sequence[str]) -> int:
         folder = Path(name)
         aws, port = free_port(), free_port()
         place = Place(folder, port, Authority(folder).issue("soak", ("localhost",)), aws, None)
+        arguments, environment = SERVERS[0].command(place)
+        gateway = arguments, {**(environment or {}), "GATEWAY_WORKERS": "2"}
         canned: Any = [sys.executable, "-m", "bench.canned", "--port", str(aws)], None
         with (
             running("canned AWS", canned, aws, folder / "canned.log"),
-            running("gateway", SERVERS[0].command(place), port, folder / "gateway.log") as pid,
+            running("gateway", gateway, port, folder / "gateway.log") as pid,
         ):
             console.print(f"{len(tree(pid))} processes; {memory(pid) / 1_048_576:.0f} MiB before")
             soak = Soak(port, pid)

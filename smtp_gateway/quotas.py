@@ -92,6 +92,11 @@ class Meter(Generic[Key]):
             self._clear.move_to_end(key)
 
 
+def _whole(wait: float) -> int:
+    """Seconds to wait, as told; what floats add to a whole number is not one more."""
+    return ceil(wait - _ROUNDING)
+
+
 class Attempt(NamedTuple):
     """A login to come. delay: seconds before its password is checked. retry: if not 0, it isn't checked at all, and may
     be tried again after so many seconds. known: the account is known at this address."""
@@ -177,9 +182,9 @@ class Quotas:
         if self._open[address] > self._allowance.address_sessions:
             return replies.TOO_MANY_OF_ADDRESS
         if wait := self._cut_off.wait(address, now):
-            return replies.too_many_cut_off(ceil(wait))
+            return replies.too_many_cut_off(_whole(wait))
         if wait := self._arrivals.wait(address, now):
-            return replies.too_fast(ceil(wait))
+            return replies.too_fast(_whole(wait))
         self._arrivals.add(address, now)
         return None
 
@@ -199,9 +204,9 @@ class Quotas:
     def may_send(self, account: str, now: float) -> Reply | None:
         """One more message. Some more than allowed pass if they are sent at the same time: they count when taken."""
         if wait := self._messages.wait(account, now):
-            return replies.too_many_messages(ceil(wait))
+            return replies.too_many_messages(_whole(wait))
         if wait := self._octets.wait(account, now):
-            return replies.too_many_octets(ceil(wait))
+            return replies.too_many_octets(_whole(wait))
         return None
 
     def taken(self, account: str, octets: int, now: float) -> None:

@@ -18,10 +18,12 @@
                                 version 1 or 2, and are closed without; default: none
     GATEWAY_TRACE_CLIENT        what recipients see of the client in the trace header: full, address or none;
                                 default: none
-    GATEWAY_WORKERS             processes, 1 to 64, default: one for each CPU. What follows is of each of them
+    GATEWAY_WORKERS             processes, 1 to 64, default: one for each CPU
     GATEWAY_HEALTH_LISTEN       address:port where GET /health answers 200 or 503; default: none
+    GATEWAY_ROOM                octets of messages over 64 KiB under way in all of them together, default 268435456;
+                                each has its share, and at least two messages' worth
     GATEWAY_MAX_SIZE            octets of a message, default 41943040
-    GATEWAY_MAX_CONNECTIONS     default 1000
+    GATEWAY_MAX_CONNECTIONS     default 1000; this and what follows is of each worker
     GATEWAY_ADDRESS_SESSIONS    open at once from one address (IPv6: one /64); default: half of these
     GATEWAY_ADDRESS_CONNECTIONS from one address in a minute, default 3000
     GATEWAY_ACCOUNT_SESSIONS    open at once of one account; default: half of GATEWAY_MAX_CONNECTIONS
@@ -50,6 +52,7 @@ DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
 DEFAULT_VERDICT_PATIENCE: Final = 2.0
 MOST_WORKERS: Final = 64
+DEFAULT_ROOM: Final = 268_435_456
 _HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?")
 _ENDPOINT: Final = re.compile(r"(?:\[([^\]]+)\]|([^\[\]:]+)):([0-9]{1,5})")
 
@@ -88,6 +91,7 @@ class Settings:
     proxy_from: tuple[Network, ...]
     workers: int
     health_listen: Endpoint | None
+    room: int
     trace_client: Shown
     max_size: int
     max_connections: int
@@ -127,6 +131,7 @@ class Settings:
             proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
             workers=_workers("GATEWAY_WORKERS", environment.get("GATEWAY_WORKERS", "")),
             health_listen=_endpoint("GATEWAY_HEALTH_LISTEN", health) if health else None,
+            room=number("GATEWAY_ROOM", DEFAULT_ROOM, 1_048_576),
             trace_client=_shown("GATEWAY_TRACE_CLIENT", environment.get("GATEWAY_TRACE_CLIENT", "")),
             max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
             max_connections=max_connections,

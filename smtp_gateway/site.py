@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Protocol
 
 from relay.ports import Account
 from smtp_gateway.auth import Credentials
@@ -19,8 +19,6 @@ from smtp_gateway.quotas import Allowance, Quotas
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 from smtp_gateway.submit import Peer
-
-ROOM: Final = 268_435_456  # octets of large content in all sessions together; up to four copies of one exist
 
 
 class Open(Protocol):
@@ -47,10 +45,10 @@ class Site:
     senders: Senders
     submit: Callable[[Message, Peer], Awaitable[Reply]]
     log: Log
+    room: Room
     limits: Limits = field(default_factory=Limits)
     timeouts: Timeouts = field(default_factory=Timeouts)
     quotas: Quotas = field(default_factory=lambda: Quotas(Allowance()))
-    room: Room = field(default_factory=lambda: Room(ROOM))
     max_connections: int = 1000
     proxy_from: tuple[Network, ...] = ()
     connections: set[Open] = field(default_factory=set)

@@ -16,6 +16,7 @@ from relay.ports import Clock
 from smtp_gateway import health
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import CHECK_EVERY, Certificates
+from smtp_gateway.data import Room
 from smtp_gateway.health import Report
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
@@ -109,6 +110,7 @@ class Worker:
             submit=Submit(queue, store, senders, clock, log, settings.host_name, shown=settings.trace_client),
             log=log,
             limits=Limits(size=settings.max_size),
+            room=Room(max(settings.room // settings.workers, 2 * settings.max_size)),
             quotas=Quotas(settings.allowance),
             max_connections=settings.max_connections,
             proxy_from=settings.proxy_from,

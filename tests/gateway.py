@@ -24,6 +24,7 @@ from relay.ports import Account
 from relay.proof.ruling import Question, Ruling, Standing
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import Certificates
+from smtp_gateway.data import Room
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
@@ -160,6 +161,7 @@ async def running(
         senders=senders,
         submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),
         log=log,
+        room=Room(268_435_456),
         limits=limits or Limits(),
         timeouts=timeouts or Timeouts(),
         quotas=Quotas(allowance or Allowance()),

@@ -100,6 +100,7 @@ BAD = [
     ("GATEWAY_WORKERS", "65"),
     ("GATEWAY_WORKERS", "two"),
     ("GATEWAY_HEALTH_LISTEN", "8080"),
+    ("GATEWAY_ROOM", "1000"),
     ("GATEWAY_HOST_NAME", "smtp example"),
     ("GATEWAY_LISTEN", "2587"),
     ("GATEWAY_LISTEN", "localhost:2587"),

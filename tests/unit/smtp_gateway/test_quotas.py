@@ -247,3 +247,11 @@ def test_octets_of_an_account() -> None:
 )
 def test_network(address: str, counted: str) -> None:
     assert network(address) == counted
+
+
+def test_what_is_told_is_no_second_more_for_the_sake_of_a_float() -> None:
+    quotas = Quotas(Allowance(account_messages=1))
+    for now in (0.1 + 0.2, 12_345.678_9, 987_654.321):
+        quotas.taken("jo@example.com", 1, now)
+        assert quotas.may_send("jo@example.com", now) == replies.too_many_messages(3600)
+        quotas = Quotas(Allowance(account_messages=1))
