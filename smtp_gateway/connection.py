@@ -147,7 +147,7 @@ class Connection(asyncio.Protocol):
     def _rule(self, now: float) -> bytes:
         """What the session says as long as the senders that it asks about are known to be proved, or over quota."""
         site, session, said = self._site, self._session, b""
-        while isinstance(event := session.event, Prove):
+        while not self._task and isinstance(event := session.event, Prove):  # else that one answers
             if over := site.quotas.may_send(event.account, now):
                 said += session.not_proved(over)
             elif event.sender is None or self._is_proved(event.account, event.sender.domain):

@@ -376,3 +376,24 @@ def test_a_message_on_its_way_to_the_queue_gets_its_250(run: Run, monkeypatch: p
             assert len(gateway.queue.sent) == 1
 
     run(main())
+
+
+def test_what_comes_while_the_sender_is_being_proved_has_its_answer_after_that(run: Run) -> None:
+    """Also if the quota is used up meanwhile, by another session of the account."""
+
+    async def main() -> None:
+        async with running(Gateway(), allowance=Allowance(account_messages=1)) as gateway:
+            gateway.ask.answer.clear()
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(MAIL + b"\r\n")
+            await until(lambda: gateway.ask.asked)
+            gateway.site.quotas.taken(USER, 10, asyncio.get_running_loop().time())
+            (connection,) = gateway.site.connections
+            wire.writer.write(b"RCPT TO:<a@b.example>\r\n")
+            await until(lambda: connection._session.backlog)  # type: ignore[attr-defined]
+            gateway.ask.answer.set()
+            assert [await wire.reply() for _ in range(2)] == [replies.SENDER_OK.wire, replies.RECIPIENT_OK.wire]
+            wire.writer.close()
+            await until(lambda: not gateway.site.connections)
+
+    run(main())
