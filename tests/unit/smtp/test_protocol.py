@@ -352,3 +352,9 @@ def test_what_is_stuffed_is_read_back(line: bytes, repeat: int) -> None:
     assert lines[-2:] == [b".", b""]
     assert b"".join(each.removeprefix(b".") + b"\r\n" for each in lines[:-2]) == content
     assert b"." not in lines[:-2]
+
+
+def test_time_that_is_over_at_the_start_of_a_pipelined_envelope_is_noticed_after_one_recipient() -> None:
+    asked, result = drive(transaction(ALL, message(), (A, B), lambda _: 0), "250 ok", "250 ok", "354 go", "250 queued")
+    assert asked[0].data == b"MAIL FROM:<s@a.example> SIZE=21\r\nRCPT TO:<a@b.example>\r\n"
+    assert [answer.reply.ok for answer in result.answers] == [True, False]

@@ -201,9 +201,10 @@ def _pipelined(lines: list[bytes], pace: Callable[[int], int]) -> Exchange[tuple
     replies: list[Reply] = []
     asked = 0
     while asked < len(lines):
-        upto = min(len(lines), max(1, asked) + pace(max(0, len(replies) - 1)))
-        if upto == max(1, asked):
+        more = pace(max(0, len(replies) - 1))
+        if asked and not more:
             break
+        upto = min(len(lines), max(1, asked) + max(1, more))  # time that ran out just now is noticed after one
         data = b"".join(lines[asked:upto]) + (b"DATA\r\n" if upto == len(lines) else b"")
         asked = upto
         while len(replies) < asked:
