@@ -22,11 +22,36 @@ class Flaw(Enum):
 
 
 class Room:
-    """Memory that all sessions' content shares beyond the first SMALL octets of each, so that small messages
-    always pass and large ones, however many sessions send them, don't take the process down."""
+    """Memory that all sessions' messages share beyond what is small of each, so that small messages always pass
+    and large ones, however many sessions send them, don't take the process down."""
 
     def __init__(self, octets: int) -> None:
         self.free = octets
+
+
+class Share:
+    """What one message's content, or its envelope, takes of a room."""
+
+    __slots__ = ("_room", "_taken")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self._taken = 0
+
+    def grow(self, octets: int) -> bool:
+        """To so many, if it has less; False if there is no room for them."""
+        more = octets - self._taken
+        if more > self._room.free:
+            return False
+        if more > 0:
+            self._room.free -= more
+            self._taken = octets
+        return True
+
+    def leave(self) -> None:
+        """Give all of it back."""
+        self._room.free += self._taken
+        self._taken = 0
 
 
 class Body:
@@ -38,8 +63,7 @@ class Body:
 
     def __init__(self, limit: int, room: Room) -> None:
         self._limit = limit
-        self._room = room
-        self._taken = 0  # of the room
+        self._share = Share(room)
         self._no_room = False
         self._most = limit * 4 // 3 + len(_END)  # stuffed: at worst every line is "." CRLF, 3 octets made 4
         self._held = bytearray(b"\r\n")  # the end of the DATA line, for content whose first line is the dot
@@ -55,7 +79,7 @@ class Body:
         held = self._held
         held += buffer
         end = held.find(_END, self._scanned)
-        self._no_room = self._no_room or not self._fits((len(held) if end < 0 else end) - SMALL)
+        self._no_room = self._no_room or not self._share.grow((len(held) if end < 0 else end) - SMALL)
         if end < 0:
             buffer.clear()
             self._keep_searching()
@@ -72,17 +96,7 @@ class Body:
 
     def leave(self) -> None:
         """Give the room back: what became of the content is known."""
-        self._room.free += self._taken
-        self._taken = 0
-
-    def _fits(self, octets: int) -> bool:
-        more = octets - self._taken
-        if more > self._room.free:
-            return False
-        if more > 0:
-            self._room.free -= more
-            self._taken = octets
-        return True
+        self._share.leave()
 
     def _keep_searching(self) -> None:
         held = self._held

@@ -12,17 +12,18 @@ from relay.address import Address
 from smtp_gateway import auth, commands, replies
 from smtp_gateway.auth import Challenge, Credentials
 from smtp_gateway.commands import Mail, Verb
-from smtp_gateway.data import Body, Flaw, Room
+from smtp_gateway.data import Body, Flaw, Room, Share
 from smtp_gateway.events import Authenticate, Close, Event, Message, Prove, StartTls
 from smtp_gateway.limits import Limits, Tally
 from smtp_gateway.replies import Refused, Reply
 from smtp_gateway.states import ANYWHERE, TRANSACTION, TRANSITIONS, UNGREETED, State, Turn, out_of_order
 
 LARGEST_ENVELOPE: Final = 400_000  # octets: in JSON it is up to half as long again, beside the content inline
+SMALL_ENVELOPE: Final = 16_384  # octets that need no room
 
 
 class Session:
-    """host_name: ours. room: for the content of all sessions. tls: it began with TLS (RFC 8314 §3.3)."""
+    """host_name: ours. room: for the messages of all sessions. tls: it began with TLS (RFC 8314 §3.3)."""
 
     def __init__(self, host_name: str, limits: Limits, *, room: Room | None = None, tls: bool = False) -> None:
         self.event: Event | None = None
@@ -46,6 +47,7 @@ class Session:
         self._mail = Mail(None)
         self._recipients: dict[str, tuple[str, str]] = {}
         self._envelope = 0  # octets of the recipients and what was asked for them
+        self._envelope_share = Share(self._room)
 
     # What the caller may look at.
 
@@ -270,6 +272,8 @@ class Session:
             size += len(asked)
             if len(self._recipients) >= self._limits.recipients or size > LARGEST_ENVELOPE:
                 raise Refused(replies.TOO_MANY_RECIPIENTS)
+            if not self._envelope_share.grow(size - SMALL_ENVELOPE):
+                raise Refused(replies.NO_ROOM)
             self._envelope = size
             self._recipients[recipient] = (rcpt.notify, rcpt.orcpt)
             self._last_line += 1
@@ -338,6 +342,7 @@ class Session:
     def _forget_transaction(self) -> None:
         self._recipients = {}
         self._envelope = 0
+        self._envelope_share.leave()
         self._body.leave()
         self._body = Body(0, self._room)
 

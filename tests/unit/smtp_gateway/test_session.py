@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 from smtp_gateway import replies
 from smtp_gateway.auth import Credentials
 from smtp_gateway.commands import Verb
+from smtp_gateway.data import Room
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.limits import Limits
-from smtp_gateway.session import Session
+from smtp_gateway.session import SMALL_ENVELOPE, Session
 from smtp_gateway.states import ANYWHERE, TRANSITIONS, State, Turn, out_of_order
 
 COMMANDS = (
@@ -153,3 +154,52 @@ def test_an_empty_challenge_keeps_its_space() -> None:
 
 def test_a_password_is_not_shown() -> None:
     assert "secret" not in repr(Authenticate(Credentials("jo", "secret")))
+
+
+def transaction(room: Room) -> Session:
+    session = Session("gw.example", Limits(), room=room, tls=True)
+    session.receive(b"EHLO a.example\r\nAUTH PLAIN AGEAYg==\r\n")
+    session.authenticated("a@b.example")
+    session.receive(b"MAIL FROM:<a@b.example>\r\n")
+    session.proved()
+    return session
+
+
+def recipients(session: Session, count: int) -> bytes:
+    """The last reply; each takes 74 octets."""
+    return [session.receive(b"RCPT TO:<%s%04d@b.example>\r\n" % (b"x" * 60, n)) for n in range(count)][-1]
+
+
+def test_large_envelopes_share_the_room() -> None:
+    room = Room(30_000)
+    large, other, small = (transaction(room) for _ in range(3))
+    assert recipients(large, 600) == replies.RECIPIENT_OK.wire
+    assert 0 < room.free < 30_000
+    assert recipients(other, 600) == replies.NO_ROOM.wire
+    assert recipients(small, SMALL_ENVELOPE // 80) == replies.RECIPIENT_OK.wire
+    assert large.receive(b"RSET\r\n") == other.receive(b"RSET\r\n") == replies.OK.wire
+    assert room.free == 30_000
+
+
+@pytest.mark.parametrize("how", ["quit", "gone", "again", "refused content", "answered"])
+def test_the_room_of_an_envelope_is_given_back(how: str) -> None:
+    room = Room(30_000)
+    session = transaction(room)
+    recipients(session, 400)
+    assert room.free < 30_000
+    match how:
+        case "quit":
+            session.receive(b"QUIT\r\n")
+        case "gone":
+            session.forget()
+        case "again":
+            session.receive(b"EHLO a.example\r\n")
+        case "refused content":
+            assert session.receive(b"DATA\r\na\nb\r\n.\r\n").endswith(b"LF that is not part of a CRLF\r\n")
+        case "answered":
+            session.receive(b"DATA\r\nFrom: a@b.example\r\n\r\n.\r\n")
+            assert isinstance(session.event, Message)
+            session.forget()  # the client has gone; the message is under way still
+            assert room.free < 30_000
+            session.answered(replies.NOT_STORED)
+    assert room.free == 30_000
