@@ -7,7 +7,7 @@ import ipaddress
 import json
 import ssl
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,6 +41,8 @@ HOST_NAME = "gw.example"
 USER = "jo@example.com"
 PASSWORD = "correct-horse-battery"
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+"""The fixture `run` of tests/unit/smtp_gateway."""
 
 
 def account(user: str = USER, password: str = PASSWORD, *, disabled: bool = False) -> Account:
@@ -177,6 +179,14 @@ async def running(
     finally:
         if not gateway.site.draining:
             await gateway.server.stop(0.0)
+
+
+async def until(condition: Callable[[], Any]) -> Any:
+    """What it is once it is true."""
+    async with asyncio.timeout(10):
+        while not (found := condition()):
+            await asyncio.sleep(0.001)
+    return found
 
 
 class Wire:

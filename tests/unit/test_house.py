@@ -23,7 +23,17 @@ SOURCES = [path for path in FILES if path.is_file() and "tests" not in path.rela
 LONGEST_FILE = 400
 LONGEST_FUNCTION = 60
 SANS_IO = (
-    *("session", "states", "events", "commands", "data", "auth", "replies", "limits", "quotas", "deadlines", "proxy"),
+    "session",
+    "states",
+    "events",
+    "commands",
+    "data",
+    "auth",
+    "replies",
+    "limits",
+    "quotas",
+    "deadlines",
+    "proxy",
     "health",
 )
 MAY_READ_ENVIRONMENT = re.compile(r"smtp_gateway/__main__\.py|functions/\w+/app\.py|relayctl/|local/")

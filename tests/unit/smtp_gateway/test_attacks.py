@@ -7,9 +7,8 @@ import asyncio
 import re
 import ssl
 import tracemalloc
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,13 +18,11 @@ from smtp_gateway import replies
 from smtp_gateway.commands import AUTH_LIMIT
 from smtp_gateway.states import State
 from tests.fuzz.core import ENVELOPE, LOGIN, Core
-from tests.gateway import LOOPS, Gateway, Wire, client_context, running
+from tests.gateway import Gateway, Run, Wire, client_context, running, until
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "attacks.md").read_text()
 FROM = b"From: jo@example.com\r\n"
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 
 @pytest.fixture
@@ -41,15 +38,6 @@ def core(loop: asyncio.AbstractEventLoop) -> Core:
     core = Core(loop, tls=True, size=1_000_000)
     core.feed(LOGIN)
     return core
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(main)
-
-    return run
 
 
 # --- fake ends of data: the advisories on SMTP smuggling of December 2023 ----------------------------
@@ -135,17 +123,10 @@ def test_a_tls_client_on_the_starttls_port_is_told_at_once(run: Run) -> None:
                 await asyncio.open_connection(
                     "127.0.0.1", gateway.port, ssl=client_context(), server_hostname="localhost"
                 )
-            assert await wait_for(lambda: gateway.events("cut_off"))
+            assert await until(lambda: gateway.events("cut_off"))
             assert [each["why"] for each in gateway.events("cut_off")] == ["not SMTP"]
 
     run(main())
-
-
-async def wait_for(condition: Callable[[], Any]) -> Any:
-    async with asyncio.timeout(10):
-        while not (found := condition()):
-            await asyncio.sleep(0.001)
-    return found
 
 
 def test_bdat_ends_the_connection_and_its_chunk_is_never_run(run: Run) -> None:

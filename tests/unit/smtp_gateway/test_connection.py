@@ -3,8 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
@@ -12,7 +10,7 @@ from relay.proof.ruling import Ruling, Standing
 from smtp_gateway.connection import Connection
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
-from tests.gateway import LOOPS, USER, Gateway, Wire, running
+from tests.gateway import USER, Gateway, Run, Wire, running, until
 
 MAIL = b"MAIL FROM:<jo@example.com>"
 OK = b"250 2.1.0 Sender OK\r\n"
@@ -22,23 +20,6 @@ REFUSED = (
     b"550-5.7.1 example.com has no token\r\n550-5.7.1 publish: this\r\n"
     b"550 5.7.1 run: mailrelay check jo@example.com --domain example.com\r\n"
 )
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(main)
-
-    return run
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 def test_a_sender_that_is_not_proved_is_refused_with_the_record_to_publish(run: Run) -> None:

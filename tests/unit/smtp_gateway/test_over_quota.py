@@ -1,7 +1,6 @@
 """Over real sockets: what is said over quota, the delay of logins, and the end of a login that holds no more."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
@@ -11,7 +10,7 @@ from smtp_gateway import quotas, replies
 from smtp_gateway.accounts import DISTRUST
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.quotas import CUT_OFF, FAILED_OF_ADDRESS, Allowance
-from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, account, plain, running
+from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, account, plain, running, until
 
 MAIL = b"MAIL FROM:<jo@example.com>"
 ENVELOPE = MAIL + b"\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
@@ -19,23 +18,6 @@ CONTENT = b"From: jo@example.com\r\n\r\nHello\r\n.\r\n"
 WRONG = b"AUTH PLAIN " + plain(USER, "wrong")
 RIGHT = b"AUTH PLAIN " + plain(USER, PASSWORD)
 LOOP_BACK = "127.0.0.1"
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(main)
-
-    return run
-
-
-async def until(condition: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.001)
 
 
 async def greeted(gateway: Gateway) -> Wire:

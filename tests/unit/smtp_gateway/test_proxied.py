@@ -1,14 +1,12 @@
 """What comes from a balancer over real sockets: the PROXY header first, then as from the client itself."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.proxy import SIGNATURE
-from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, plain, running
+from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, plain, running
 
 LINE = b"PROXY TCP4 192.0.2.7 127.0.0.1 56324 587\r\n"
 SIX = b"PROXY TCP6 2001:db8::7 2001:db8::1 56324 587\r\n"
@@ -17,17 +15,6 @@ LOCAL = SIGNATURE + b"\x20\x00\x00\x00"
 BALANCER = ("127.0.0.0/8",)
 MESSAGE = b"From: jo@example.com\r\n\r\nbody\r\n.\r\n"
 GREETING = b"220 gw.example ESMTP\r\n"
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(main)
-
-    return run
 
 
 async def behind(gateway: Gateway, header: bytes, *, tls: bool = False) -> Wire:

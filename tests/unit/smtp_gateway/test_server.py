@@ -1,8 +1,6 @@
 import asyncio
 import smtplib
 import socket
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 import pytest
 
@@ -15,21 +13,10 @@ from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
 from smtp_gateway.server import ListenError, bind
 from smtp_gateway.settings import Endpoint
-from tests.gateway import LOOPS, PASSWORD, USER, Gateway, Wire, client_context, plain, running
+from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, client_context, plain, running
 
 MESSAGE = b"From: jo@example.com\r\nDate: x\r\nMessage-ID: <1@example.com>\r\n\r\n.dot\r\nbody\r\n"
 ENVELOPE = b"MAIL FROM:<jo@example.com>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
-
-Run = Callable[[Coroutine[Any, Any, Any]], Any]
-
-
-@pytest.fixture(params=LOOPS)
-def run(request: pytest.FixtureRequest) -> Run:
-    def run(main: Coroutine[Any, Any, Any]) -> Any:
-        with asyncio.Runner(loop_factory=LOOPS[request.param]) as runner:
-            return runner.run(main)
-
-    return run
 
 
 def send(port: int, tls: bool) -> tuple[int, bytes]:
