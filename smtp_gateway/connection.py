@@ -3,7 +3,7 @@
 import asyncio
 import ipaddress
 import ssl
-from math import ceil, inf
+from math import inf
 from time import monotonic
 from typing import Final, cast
 
@@ -205,7 +205,7 @@ class Connection(asyncio.Protocol):
         name = credentials.user.lower()[:MAX_NAME]
         attempt = self._site.quotas.attempts.begin(name, self._network, self._loop.time())
         if attempt.retry:
-            reply = replies.too_many_failed_logins(ceil(attempt.retry))
+            reply = replies.too_many_failed_logins(attempt.retry)
             return self._session.close(reply, "failed logins of the address")
         if attempt.delay and await self._goes_within(attempt.delay):
             return b""

@@ -104,7 +104,7 @@ class Attempt(NamedTuple):
     account: str
     address: str
     delay: float
-    retry: float
+    retry: int
     known: bool
 
 
@@ -129,13 +129,13 @@ class Attempts:
         if now - self._known.get(pair, -TRUST) < TRUST:
             delay = _delay(self._of_pair.used(pair, now))
             _count(self._of_pair, pair, now)
-            return Attempt(account, address, delay, 0.0, known=True)
-        if retry := self._of_address.wait(address, now):
-            return Attempt(account, address, 0.0, retry, known=False)
+            return Attempt(account, address, delay, 0, known=True)
+        if wait := self._of_address.wait(address, now):
+            return Attempt(account, address, 0.0, _whole(wait), known=False)
         delay = _delay(max(self._of_address.used(address, now), self._of_account.used(account, now)))
         _count(self._of_address, address, now)
         _count(self._of_account, account, now)
-        return Attempt(account, address, delay, 0.0, known=False)
+        return Attempt(account, address, delay, 0, known=False)
 
     def succeeded(self, attempt: Attempt, now: float) -> None:
         self.unchecked(attempt, now)
