@@ -132,7 +132,11 @@ class Log:
 
     def _line(self, event: str, **fields: object) -> None:
         time = round(self._clock.now(), 3)
-        self._write(_JSON.encode({"event": event, "time": time, **fields}) + "\n")
+        line = _JSON.encode({"event": event, "time": time, **fields}) + "\n"
+        try:
+            self._write(line)
+        except OSError:  # a full disk, a reader that has gone: mail goes on without
+            self.metrics.count(Count.LOST_LINES)
 
 
 def _date(when: float) -> str:

@@ -38,6 +38,7 @@ class Count(StrEnum):
     FAILED_HANDSHAKES = "FailedHandshakes"
     NO_RULING = "NoRuling"
     BUGS = "Bugs"
+    LOST_LINES = "LostLines"
 
     __hash__ = str.__hash__  # Enum's own is written in Python; this one is asked for with every count
 

@@ -165,7 +165,7 @@ def test_without_the_parent_the_workers_end() -> None:
 
 def test_a_transaction_in_progress_is_finished_and_health_says_shutting_down(aws: str) -> None:
     with gateway(AWS_ENDPOINT_URL=aws) as running:
-        with logged_in(running) as client:
+        with logged_in(running.listening) as client:
             for line, code in ((b"MAIL FROM:<>", b"250 "), (b"RCPT TO:<a@b.example>", b"250 "), (b"DATA", b"354 ")):
                 client.sendall(line + b"\r\n")
                 assert client.recv(100).startswith(code)
@@ -203,8 +203,9 @@ def test_the_parent_turns_only_when_there_is_something_to_do(
 
 
 @contextmanager
-def logged_in(running: Running) -> Iterator[ssl.SSLSocket]:
-    port = running.listening["tls_port"]
+def logged_in(listening: dict[str, Any]) -> Iterator[ssl.SSLSocket]:
+    """listening: the event."""
+    port = listening["tls_port"]
     plain = socket.create_connection(("127.0.0.1", port), PATIENCE)
     with client_context().wrap_socket(plain, server_hostname="localhost") as client:
         token = b64encode(f"\0{USER}\0{PASSWORD}".encode())
@@ -227,6 +228,25 @@ def test_health_says_what_is_away() -> None:
         assert found[0] == 503
         assert set(found[1]["reasons"]) == {"the queue does not acknowledge messages", "the accounts cannot be read"}
         running.greet()  # it is for the balancer to draw conclusions
+
+
+def test_mail_goes_on_when_nobody_reads_the_log_any_more(aws: str) -> None:
+    with start(GATEWAY_WORKERS="1", AWS_ENDPOINT_URL=aws) as process:
+        assert process.stdout
+        listening: dict[str, Any] = {}
+        while listening.get("event") != "listening":
+            listening = json.loads(process.stdout.readline())
+        process.stdout.close()
+        for _ in range(2):
+            with logged_in(listening) as client:
+                answers = client.makefile("rb")
+                client.sendall(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n")
+                client.sendall(b"From: jo@example.com\r\n\r\nhi\r\n.\r\n")
+                assert [answers.readline()[:3] for _ in range(4)] == [b"250", b"250", b"354", b"250"]
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
 
 
 def test_a_port_that_another_gateway_has_is_taken() -> None:
