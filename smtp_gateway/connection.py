@@ -182,12 +182,25 @@ class Connection(asyncio.Protocol):
             self._set_reading()
 
     async def _work(self, event: Authenticate | Prove | Message, began: float) -> None:
+        try:
+            reply = await self._answer(event, began)
+        except Exception as error:  # noqa: BLE001 - our bug leaves no client without an answer
+            self._site.log.bug(error=error)
+            reply = self._session.close(replies.INTERNAL_CLOSE, "bug")
+        finally:
+            self._task = None
+        try:
+            self._advance(reply)
+        finally:
+            self._forget()
+
+    async def _answer(self, event: Authenticate | Prove | Message, began: float) -> bytes:
         session = self._session
         match event:
             case Authenticate(credentials):
-                reply = await self._log_in(credentials)
+                return await self._log_in(credentials)
             case Prove():
-                reply = await self._prove(event)
+                return await self._prove(event)
             case Message():
                 answer = await self._submit(event)
                 if answer.ok:
@@ -195,10 +208,7 @@ class Connection(asyncio.Protocol):
                     now = self._loop.time()
                     self._site.quotas.taken(event.account, len(event.content), now)
                     self._arm(self._deadlines.progressed(now))
-                reply = session.answered(answer)
-        self._task = None
-        self._advance(reply)
-        self._forget()
+                return session.answered(answer)
 
     async def _log_in(self, credentials: Credentials) -> bytes:
         """The same whether the password is right or wrong, as it is checked after the delay only."""

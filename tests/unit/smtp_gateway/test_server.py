@@ -13,7 +13,7 @@ from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
 from smtp_gateway.server import ListenError, bind
 from smtp_gateway.settings import Endpoint
-from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, client_context, plain, running
+from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, client_context, plain, running, until
 
 MESSAGE = b"From: jo@example.com\r\nDate: x\r\nMessage-ID: <1@example.com>\r\n\r\n.dot\r\nbody\r\n"
 ENVELOPE = b"MAIL FROM:<jo@example.com>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
@@ -183,6 +183,22 @@ def test_a_bug_in_the_session_is_421(run: Run, monkeypatch: pytest.MonkeyPatch) 
             assert await wire.ask(b"MAIL FROM:<>") == b"421 4.3.0 Internal error; try again later\r\n"
             assert await wire.rest() == b""
             assert gateway.events("bug")[0]["error"] == "ZeroDivisionError"
+
+    run(main())
+
+
+def test_a_bug_while_an_answer_is_made_is_421_and_keeps_no_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            monkeypatch.setattr(gateway.site.quotas, "taken", lambda *_: 1 / 0)
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(b"MAIL FROM:<jo@example.com>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n")
+            wire.writer.write(b"From: jo@example.com\r\n\r\nHello\r\n.\r\n")
+            assert [(await wire.reply())[:3] for _ in range(4)] == [b"250", b"250", b"354", b"421"]
+            assert await wire.rest() == b""
+            assert [each["error"] for each in gateway.events("bug")] == ["ZeroDivisionError"]
+            wire.writer.close()
+            await until(lambda: not gateway.site.connections)
 
     run(main())
 
