@@ -10,7 +10,7 @@ from relay.errors import TemporaryError
 from relay.ports import Account, Accounts, Clock
 from smtp_gateway.auth import Credentials
 
-TRUST: Final = 60.0  # seconds that a yes rests on a record: so long a disabled account may still log in
+TRUST: Final = 25.0  # seconds that a yes rests on a record: so long a disabled account may still log in
 DISTRUST: Final = 5.0  # seconds that a no rests on one: so long a new password may still be wrong
 SIZE: Final = 10_000  # names remembered
 PATIENCE: Final = 10.0  # seconds

@@ -7,8 +7,9 @@ import pytest
 
 from relay.errors import TemporaryError
 from relay.ports import Account
+from smtp_gateway.accounts import TRUST
 from smtp_gateway.log import Log
-from smtp_gateway.logins import AT_ONCE, Logins
+from smtp_gateway.logins import AT_ONCE, EVERY, Logins
 from tests.fakes import FakeClock
 from tests.gateway import account
 
@@ -25,7 +26,7 @@ class Session:
 
 class World:
     def __init__(self) -> None:
-        self.accounts: dict[str, Account | Exception] = {"jo@example.com": JO, "al@example.com": AL}
+        self.accounts: dict[str, Account | Exception | None] = {"jo@example.com": JO, "al@example.com": AL}
         self.read: list[str] = []
         self.reading = self.most = 0
         self.lines: list[str] = []
@@ -122,6 +123,21 @@ def test_each_account_is_read_once_and_few_at_once() -> None:
     asyncio.run(world.logins.look())
     assert sorted(world.read) == sorted(f"u{number}@example.com" for number in range(50))
     assert world.most == AT_ONCE
+
+
+def test_a_session_that_does_not_end_keeps_no_other_open() -> None:
+    world = World()
+    world.accounts["jo@example.com"] = None
+    stuck, other = world.enter(JO), world.enter(JO)
+    stuck.log_out = lambda: 1 / 0  # type: ignore[assignment,method-assign,return-value]
+    asyncio.run(world.logins.look())
+    assert other.ended == 1
+    assert ["bug" in line for line in world.lines] == [True]
+
+
+def test_a_disabled_account_has_a_minute() -> None:
+    """It logs in by what was read TRUST ago, just after a look."""
+    assert TRUST + EVERY < 60
 
 
 def test_an_outage_is_one_line() -> None:
