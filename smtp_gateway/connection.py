@@ -42,6 +42,7 @@ class Connection(asyncio.Protocol):
         self._logged_out = False  # the login holds no more
         self._gone: asyncio.Future[None] | None = None  # while a login is delayed: the client is
         self._task: asyncio.Task[None] | None = None
+        self._ended = False  # the client says no more, but may still hear
         self._lost = False
         self._clogged = False  # the client doesn't read
         self._reading = True
@@ -77,6 +78,11 @@ class Connection(asyncio.Protocol):
             self._decrypt(self._tls, data)
         else:
             self._advance(b"", data)
+
+    def eof_received(self) -> bool:
+        """Whether to stay: a message that is on its way to the queue gets its answer."""
+        self._ended = True
+        return self._task is not None and isinstance(self._session.event, Message)
 
     def pause_writing(self) -> None:
         self._clogged = True
@@ -132,11 +138,10 @@ class Connection(asyncio.Protocol):
         try:
             if self._logged_out:
                 reply += session.close(replies.LOGIN_ENDED, "login ended")
-            else:
+            elif not self._ended:  # else it may have gone: no more is begun
                 reply += session.receive(data) + self._rule(now)
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
-            self._site.log.bug(error=error)
-            reply += session.close(replies.INTERNAL_CLOSE, "bug")
+            reply += self._ours(error)
         if session.refusals:
             self._log_refusals()
         if self._site.draining and not session.event and not session.in_transaction:
@@ -185,12 +190,13 @@ class Connection(asyncio.Protocol):
         try:
             reply = await self._answer(event, began)
         except Exception as error:  # noqa: BLE001 - our bug leaves no client without an answer
-            self._site.log.bug(error=error)
-            reply = self._session.close(replies.INTERNAL_CLOSE, "bug")
+            reply = self._ours(error)
         finally:
             self._task = None
         try:
             self._advance(reply)
+            if self._ended and not self._task:
+                self._transport.close()
         finally:
             self._forget()
 
@@ -300,7 +306,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(out)
         if plain or greeting:
             self._advance(greeting, plain)
-        if tls.ended and not self._task:
+        if tls.ended and not self.eof_received():
             self._transport.close()
 
     def _send(self, reply: bytes) -> None:
@@ -314,6 +320,11 @@ class Connection(asyncio.Protocol):
             self._transport.write(tls.outgoing())
 
     # --- ends ----------------------------------------------------------------------------------
+
+    def _ours(self, error: Exception) -> bytes:
+        """What to say after a bug."""
+        self._site.log.bug(error=error)
+        return self._session.close(replies.INTERNAL_CLOSE, "bug")
 
     def _end(self, reply: Reply, why: str) -> None:
         """End the session from our side, now."""

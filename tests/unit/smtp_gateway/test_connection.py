@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import itertools
+import socket
+import ssl
 
 import pytest
 
@@ -10,7 +12,7 @@ from relay.proof.ruling import Ruling, Standing
 from smtp_gateway.connection import Connection
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
-from tests.gateway import USER, Gateway, Run, Wire, running, until
+from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, client_context, plain, running, until
 
 MAIL = b"MAIL FROM:<jo@example.com>"
 OK = b"250 2.1.0 Sender OK\r\n"
@@ -257,5 +259,44 @@ def test_commands_that_bring_no_message_end_a_session(run: Run) -> None:
             assert [each[:3] for each in answers] == ([b"250"] * 8 + [b"354", b"250"]) * 3 + [b"250"] * 10 + [b"421"]
             assert len(gateway.queue.sent) == 3
             assert gateway.events("cut_off")[0]["why"] == "commands"
+
+    run(main())
+
+
+@pytest.mark.parametrize("says", ["close_notify", "FIN"])
+def test_who_says_no_more_behind_the_final_dot_gets_the_answer(run: Run, says: str) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            stored, send = asyncio.Event(), gateway.queue.send
+
+            async def late(body: str, *, group: str) -> None:
+                await stored.wait()
+                await send(body, group=group)
+
+            gateway.queue.send = late  # type: ignore[method-assign,assignment]
+            raw = socket.create_connection(("127.0.0.1", gateway.tls_port), 10)
+
+            def submit() -> bytes:
+                with client_context().wrap_socket(raw, server_hostname="localhost") as client:
+                    token = plain(USER, PASSWORD)
+                    for line in (b"EHLO x\r\nAUTH PLAIN " + token, MAIL + b"\r\n" + REST[:-2]):
+                        client.sendall(line + b"\r\n")
+                    heard = b""
+                    while b"\r\n354 " not in heard and (more := client.recv(1000)):
+                        heard += more
+                    if says == "FIN":
+                        socket.socket.shutdown(client, socket.SHUT_WR)
+                        return client.recv(1000) + client.recv(1000)
+                    client.settimeout(0)
+                    with contextlib.suppress(ssl.SSLWantReadError):
+                        client.unwrap()
+                    return b""
+
+            said = asyncio.create_task(asyncio.to_thread(submit))
+            (connection,) = await until(lambda: [each for each in gateway.site.connections if each._ended])
+            stored.set()
+            assert (await said)[:4] == (b"250 " if says == "FIN" else b"")
+            await until(lambda: gateway.queue.sent)
+            await until(lambda: connection not in gateway.site.connections)
 
     run(main())

@@ -232,21 +232,24 @@ def test_health_says_what_is_away() -> None:
 
 def test_mail_goes_on_when_nobody_reads_the_log_any_more(aws: str) -> None:
     with start(GATEWAY_WORKERS="1", AWS_ENDPOINT_URL=aws) as process:
-        assert process.stdout
-        listening: dict[str, Any] = {}
-        while listening.get("event") != "listening":
-            listening = json.loads(process.stdout.readline())
-        process.stdout.close()
-        for _ in range(2):
-            with logged_in(listening) as client:
-                answers = client.makefile("rb")
-                client.sendall(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n")
-                client.sendall(b"From: jo@example.com\r\n\r\nhi\r\n.\r\n")
-                assert [answers.readline()[:3] for _ in range(4)] == [b"250", b"250", b"354", b"250"]
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE)
-        assert process.stderr
-        assert "Traceback" not in process.stderr.read()
+        try:
+            assert process.stdout
+            listening: dict[str, Any] = {}
+            while listening.get("event") != "listening":
+                listening = json.loads(process.stdout.readline())
+            process.stdout.close()
+            for _ in range(2):
+                with logged_in(listening) as client:
+                    answers = client.makefile("rb")
+                    client.sendall(b"MAIL FROM:<>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n")
+                    client.sendall(b"From: jo@example.com\r\n\r\nhi\r\n.\r\n")
+                    assert [answers.readline()[:3] for _ in range(4)] == [b"250", b"250", b"354", b"250"]
+            process.terminate()
+            process.wait(PATIENCE)
+            assert process.stderr
+            assert "Traceback" not in process.stderr.read()
+        finally:
+            process.kill()
 
 
 def test_a_port_that_another_gateway_has_is_taken() -> None:
