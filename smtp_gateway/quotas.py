@@ -6,7 +6,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from itertools import islice
-from math import ceil
+from math import ceil, inf
 from typing import Final, Generic, NamedTuple, TypeVar
 
 from smtp_gateway import replies
@@ -122,11 +122,16 @@ class Attempts:
         self._of_account: Meter[str] = Meter(FAILED_OF_ACCOUNT, size)
         self._of_pair: Meter[tuple[str, str]] = Meter(FAILED_OF_ACCOUNT, size)
         self._known: OrderedDict[tuple[str, str], float] = OrderedDict()  # since
+        self._addresses: OrderedDict[str, float] = OrderedDict()  # of these pairs: since
+
+    def knows(self, address: str, now: float) -> bool:
+        """Whether some account is known there."""
+        return now - self._addresses.get(address, -inf) < TRUST
 
     def begin(self, account: str, address: str, now: float) -> Attempt:
         """account: the name given, in lower case, whether or not there is one."""
         pair = (account, address)
-        if now - self._known.get(pair, -TRUST) < TRUST:
+        if now - self._known.get(pair, -inf) < TRUST:
             delay = _delay(self._of_pair.used(pair, now))
             _count(self._of_pair, pair, now)
             return Attempt(account, address, delay, 0, known=True)
@@ -139,11 +144,8 @@ class Attempts:
 
     def succeeded(self, attempt: Attempt, now: float) -> None:
         self.unchecked(attempt, now)
-        pair = (attempt.account, attempt.address)
-        self._known[pair] = now
-        self._known.move_to_end(pair)
-        if len(self._known) > self._size:
-            self._known.popitem(last=False)
+        _remember(self._known, (attempt.account, attempt.address), now, self._size)
+        _remember(self._addresses, attempt.address, now, self._size)
 
     def unchecked(self, attempt: Attempt, now: float) -> None:
         """It was neither right nor wrong: it doesn't count."""
@@ -152,6 +154,13 @@ class Attempts:
         else:
             self._of_address.add(attempt.address, now, -1.0)
             self._of_account.add(attempt.account, now, -1.0)
+
+
+def _remember(table: OrderedDict[Key, float], key: Key, now: float, size: int) -> None:
+    table[key] = now
+    table.move_to_end(key)
+    if len(table) > size:
+        table.popitem(last=False)
 
 
 def _delay(failures: float) -> float:
@@ -181,7 +190,8 @@ class Quotas:
         self._open[address] += 1
         if self._open[address] > self._allowance.address_sessions:
             return replies.TOO_MANY_OF_ADDRESS
-        if wait := self._cut_off.wait(address, now):
+        wait = self._cut_off.wait(address, now)
+        if wait and not self.attempts.knows(address, now):  # many may share it: who is known is not kept out by others
             return replies.too_many_cut_off(_whole(wait))
         if wait := self._arrivals.wait(address, now):
             return replies.too_fast(_whole(wait))

@@ -215,6 +215,15 @@ def test_who_comes_again_after_each_cut_is_turned_away() -> None:
     assert quotas.arrived(HERE, NOW + 10.1) is None
 
 
+@pytest.mark.parametrize(("later", "known"), [(0.0, True), (TRUST - 1.0, True), (TRUST, False)])
+def test_where_somebody_has_logged_in_others_do_not_keep_them_out(later: float, known: bool) -> None:
+    quotas = Quotas(Allowance())
+    quotas.attempts.succeeded(quotas.attempts.begin(JO, HERE, NOW), NOW)
+    for _ in range(CUT_OFF.count):
+        quotas.cut_off(HERE, NOW + later)
+    assert (quotas.arrived(HERE, NOW + later) is None) is known
+
+
 def test_messages_of_an_account() -> None:
     quotas = Quotas(Allowance(account_messages=2))
     for _ in range(2):
