@@ -12,6 +12,7 @@ from smtp_gateway.settings import Endpoint
 from smtp_gateway.site import Site
 
 PENDING: Final = 1024  # connections that the kernel holds for us
+TURN: Final = 0.01  # seconds in which who is in the kernel's queue is told; once it is closed they get a reset
 DRAIN: Final = 25.0  # seconds for what is under way: ECS kills 30 s after SIGTERM (AWS: StopTask)
 
 
@@ -70,6 +71,7 @@ class Server:
         these were."""
         site = self._site
         site.draining = True
+        await asyncio.sleep(TURN)
         for server in self._servers:
             server.close()
         for connection in tuple(site.connections):

@@ -333,6 +333,18 @@ def test_a_drain_finishes_what_is_under_way(run: Run) -> None:
     run(main())
 
 
+def test_who_is_in_the_kernel_s_queue_as_the_drain_begins_is_told(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway()) as gateway:
+            waiting = [socket.create_connection(("127.0.0.1", gateway.port), 10) for _ in range(5)]
+            await gateway.server.stop(1.0)
+            for each in waiting:
+                with each:
+                    assert each.recv(100) == b"421 4.3.2 Shutting down; try again\r\n"
+
+    run(main())
+
+
 def test_a_drain_has_an_end(run: Run) -> None:
     async def main() -> None:
         async with running(gateway := Slow()):
