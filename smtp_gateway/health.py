@@ -12,10 +12,12 @@ from smtp_gateway.proxy import ProxyError, parse
 PATH: Final = "/health"
 LONGEST: Final = 8192  # octets of a request, with a PROXY header before it
 SILENT: Final = 10.0  # seconds without a report after which a worker may be stuck; connections may wait for it
+DEATHS: Final = 3
 
 DRAINING: Final = "shutting down"
 NOBODY: Final = "no worker takes connections"
 STUCK: Final = "a worker does not report"
+DYING: Final = "a worker ends soon after each start"
 QUEUE: Final = "the queue does not acknowledge messages"
 ACCOUNTS: Final = "the accounts cannot be read"
 CERTIFICATE: Final = "a certificate has expired"
@@ -42,10 +44,12 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """The last report of a worker that lives, and how old it is, in seconds. None: it is starting."""
+    """The last report of a worker, and how old it is, in seconds. None: it is starting, or has died. deaths: how many
+    times in a row it has ended soon after its start."""
 
     report: Report | None
     age: float
+    deaths: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,17 @@ class Health:
 
 
 def judge(heard: Sequence[Heard], *, draining: bool) -> Health:
-    """heard: of each worker that lives. One that has died is being replaced, and its connections wait meanwhile: that
-    is no reason as long as another takes some. What one of them finds wrong with what all depend on is."""
+    """heard: of each worker. One that has died is being replaced, and its connections wait meanwhile: that is no reason
+    as long as another takes some, unless it dies again and again. What one of them finds wrong with what all depend on
+    is."""
     reports = [each.report for each in heard if each.report]
     reasons = [DRAINING] if draining else []
     if not reports and not draining:
         reasons.append(NOBODY)
     if any(each.age >= SILENT for each in heard):
         reasons.append(STUCK)
+    if any(each.deaths >= DEATHS for each in heard):
+        reasons.append(DYING)
     reasons += [reason for report in reports for reason in report.reasons]
     return Health(tuple(dict.fromkeys(reasons)), len(reports), sum(each.connections for each in reports))
 

@@ -45,6 +45,10 @@ class Log:
         """By itself, which it should not; another takes its place. after: seconds."""
         self._line("worker_ended", worker=worker, after=round(after, 1))
 
+    def worker_not_started(self, *, worker: int, error: OSError) -> None:
+        """It is tried again."""
+        self._line("worker_not_started", worker=worker, error=error.strerror)
+
     def worker_killed(self, *, worker: int, why: str) -> None:
         self._line("worker_killed", worker=worker, why=why)
 

@@ -50,6 +50,11 @@ class _Worker:
     deaths: int = 0  # in a row, young
     start_at: float = 0.0
 
+    def said(self, now: float) -> Heard:
+        if not self.pid:
+            return Heard(None, 0.0, self.deaths)
+        return Heard(self.report, now - self.heard, self.deaths if now - self.started < YOUNG else 0)
+
 
 @dataclass(slots=True)
 class Workers:
@@ -67,8 +72,8 @@ class Workers:
     _failed: bool = False
 
     def run(self) -> int:
-        """Until SIGTERM or SIGINT, and all workers have ended: 0 if they did by themselves, 1 if they had to be
-        killed."""
+        """Until SIGTERM or SIGINT, and all workers have ended: 0 if they did by themselves, 1 if they crashed or
+        had to be killed."""
         self._all = [_Worker(number, sockets) for number, sockets in enumerate(self.sockets)]
         with self._signals():
             while not self._draining or any(worker.pid for worker in self._all):
@@ -81,7 +86,7 @@ class Workers:
     @property
     def health(self) -> Health:
         now = time.monotonic()
-        heard = [Heard(each.report, now - each.heard) for each in self._all if each.pid]
+        heard = [each.said(now) for each in self._all]
         return judge(heard, draining=bool(self._draining))
 
     # --- time ----------------------------------------------------------------------------------
@@ -112,9 +117,20 @@ class Workers:
     # --- workers -------------------------------------------------------------------------------
 
     def _start(self, worker: _Worker, now: float) -> None:
-        ours, theirs = socket.socketpair()
+        try:
+            ours, theirs = socket.socketpair()
+        except OSError as error:
+            self._put_off(worker, now, error)
+            return
         before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # until the worker has handlers of its own
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            ours.close()
+            theirs.close()
+            self._put_off(worker, now, error)
+            return
         if not pid:
             ours.close()
             self._become(worker, theirs)
@@ -124,6 +140,11 @@ class Workers:
         worker.pid, worker.channel, worker.unread, worker.report, worker.killed = pid, ours, b"", None, False
         worker.started = worker.heard = now
         self.selector.register(ours, selectors.EVENT_READ, lambda: self._read(worker))
+
+    def _put_off(self, worker: _Worker, now: float, error: OSError) -> None:
+        """There is no memory, no process or no descriptor for it now."""
+        worker.start_at = now + LATEST
+        self.log.worker_not_started(worker=worker.number, error=error)
 
     def _become(self, worker: _Worker, channel: socket.socket) -> None:
         """The rest of the new process's life. What the parent has is let go: an end of a pair kept here would hide the
@@ -177,13 +198,19 @@ class Workers:
 
     def _reap(self) -> None:
         for worker in self._all:
-            if not worker.pid or not os.waitpid(worker.pid, os.WNOHANG)[0]:
+            if not worker.pid:
+                continue
+            ended, status = os.waitpid(worker.pid, os.WNOHANG)
+            if not ended:
                 continue
             while self._read(worker):  # its last report
                 pass
             now = time.monotonic()
             worker.pid = 0
             if self._draining:
+                if status and not worker.killed:  # it should have finished what was under way
+                    self._failed = True
+                    self.log.worker_ended(worker=worker.number, after=now - worker.started)
                 continue
             worker.deaths = worker.deaths + 1 if now - worker.started < YOUNG else 0
             worker.start_at = now + (min(LATEST, 0.1 * 2**worker.deaths) if worker.deaths else 0.0)

@@ -6,7 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smtp_gateway.health import ACCOUNTS, DRAINING, LONGEST, NOBODY, QUEUE, SILENT, STUCK, Health, Heard, Report, judge
+from smtp_gateway.health import (
+    ACCOUNTS,
+    DEATHS,
+    DRAINING,
+    DYING,
+    LONGEST,
+    NOBODY,
+    QUEUE,
+    SILENT,
+    STUCK,
+    Health,
+    Heard,
+    Report,
+    judge,
+)
 from smtp_gateway.health import answer as answered
 
 FINE, BUSY = Report(), Report(connections=7)
@@ -19,6 +33,8 @@ VERDICTS = {
     "all have died": ([], False, Health((NOBODY,), 0, 0)),
     "one is stuck": ([Heard(FINE, SILENT), Heard(FINE, 0.0)], False, Health((STUCK,), 2, 0)),
     "one starts for long": ([Heard(None, SILENT), Heard(FINE, 0.0)], False, Health((STUCK,), 1, 0)),
+    "one has died": ([Heard(None, 0.0, 1), Heard(BUSY, 0.0)], False, Health((), 1, 7)),
+    "one dies again and again": ([Heard(None, 0.0, DEATHS), Heard(BUSY, 0.0)], False, Health((DYING,), 1, 7)),
     "the queue is away for one": ([Heard(NO_QUEUE, 0.0), Heard(BUSY, 0.0)], False, Health((QUEUE,), 2, 8)),
     "each reason once": ([Heard(NO_QUEUE, 0.0), Heard(NO_ACCOUNTS, 0.0)], False, Health((QUEUE, ACCOUNTS), 2, 3)),
     "draining": ([Heard(BUSY, 0.0)], True, Health((DRAINING,), 1, 7)),

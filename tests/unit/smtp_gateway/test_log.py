@@ -27,6 +27,7 @@ SAMPLES: dict[object, object] = {
     int | None: 1,
     float: 1.5,
     Reply: replies.LOOP,
+    OSError: OSError(12, "Cannot allocate memory"),
     BaseException: TemporaryError("away", detail="AWS.Word"),
 }
 METHODS = [name for name, _ in inspect.getmembers(Log, inspect.isfunction) if not name.startswith("_")]

@@ -1,5 +1,6 @@
 """The gateway's processes, as they are: `python -m smtp_gateway` with several workers."""
 
+import errno
 import json
 import os
 import signal
@@ -20,8 +21,9 @@ from typing import Any
 import pytest
 
 from relay.aws.accounts import item_of
+from smtp_gateway.health import DEATHS, DYING
 from smtp_gateway.log import Log
-from smtp_gateway.workers import TICK, Workers, _Worker
+from smtp_gateway.workers import LATEST, TICK, Workers, _Worker
 from tests.fakes import FakeClock
 from tests.gateway import PASSWORD, USER, account, client_context
 from tests.unit.smtp_gateway.test_gateway_main import start
@@ -153,6 +155,60 @@ def test_a_worker_that_dies_is_replaced_and_who_waits_is_served(workers: int) ->
         assert running.end() == 0
 
 
+def test_health_says_that_a_worker_dies_again_and_again() -> None:
+    with gateway() as running:
+        victim, other = running.workers
+        for deaths in range(1, DEATHS + 1):
+            os.kill(victim, signal.SIGKILL)
+            until(lambda deaths=deaths: len(running.of("worker_ended")) == deaths)
+            assert (DYING in running.health()[1]["reasons"]) == (deaths == DEATHS)
+            (victim,) = until(lambda dead=victim: set(running.workers) - {other, dead})
+        assert running.end() == 0
+
+
+def test_a_worker_that_crashes_in_the_drain_is_told_of() -> None:
+    with gateway(1) as running:
+        (worker,) = running.workers
+        os.kill(worker, signal.SIGSTOP)  # so that it doesn't end
+        running.process.send_signal(signal.SIGTERM)
+        until(lambda: running.of("stopping"))
+        os.kill(worker, signal.SIGKILL)
+        assert running.process.wait(PATIENCE) == 1
+        assert until(lambda: running.of("worker_ended"))
+
+
+@pytest.mark.parametrize("call", ["os.fork", "socket.socketpair"])
+def test_a_worker_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch, call: str) -> None:
+    lines: list[str] = []
+    made = Workers((), lambda *_: None, Log(FakeClock(), lines.append), lambda: None)
+    worker = _Worker(3, ())
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    def full() -> None:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(call, full)
+    made._start(worker, 100.0)
+    assert (worker.pid, worker.start_at) == (0, 100.0 + LATEST)
+    (line,) = map(json.loads, lines)
+    assert (line["event"], line["worker"], line["error"]) == (
+        "worker_not_started",
+        3,
+        "Resource temporarily unavailable",
+    )
+    assert not made.selector.get_map()
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    made.selector.close()
+
+
+def _connects(running: Running) -> bool:
+    try:
+        running.connect().close()
+    except ConnectionError:
+        return False
+    return True
+
+
 def test_without_the_parent_the_workers_end() -> None:
     with gateway() as running:
         workers = running.workers
@@ -173,8 +229,7 @@ def test_a_transaction_in_progress_is_finished_and_health_says_shutting_down(aws
             until(lambda: running.health()[0] == 200)
             running.process.send_signal(signal.SIGTERM)
             assert until(lambda: running.health()[0] == 503 and running.health()[1])["reasons"] == ["shutting down"]
-            with pytest.raises(OSError):  # noqa: PT011 - refused
-                running.connect()
+            until(lambda: not _connects(running))
             client.sendall(b".\r\n")
             answers = client.makefile("rb")
             assert answers.readline().startswith(b"250 2.0.0 queued as ")
