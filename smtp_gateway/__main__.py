@@ -24,6 +24,7 @@ from smtp_gateway.workers import Workers
 def main(environment: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environment(environment)
+        server.open_files(settings.max_connections)
         client = AwsClient.from_environment(environment)
         clock = SystemClock()
         log = Log(clock)

@@ -2,18 +2,35 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from dataclasses import replace
 from typing import Final
 
+from relay.settings import SettingsError
 from smtp_gateway.connection import Connection
 from smtp_gateway.proxied import Proxied
 from smtp_gateway.settings import Endpoint
 from smtp_gateway.site import Site
 
 PENDING: Final = 1024  # connections that the kernel holds for us
+SPARE: Final = (
+    400  # open files beside connections: to each of four services up to relay.aws.http.CONNECTIONS, and our own
+)
 TURN: Final = 0.01  # seconds in which who is in the kernel's queue is told; once it is closed they get a reset
 DRAIN: Final = 25.0  # seconds for what is under way: ECS kills 30 s after SIGTERM (AWS: StopTask)
+
+
+def open_files(connections: int) -> None:
+    """Raise this process's limit, and of those it starts, to what so many connections need. SettingsError if the system
+    does not allow that: who is one too many could not be told so."""
+    needed = connections + SPARE
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        wants = f"GATEWAY_MAX_CONNECTIONS={connections} needs {needed} open files in each worker"
+        raise SettingsError(f"{wants}, and the system allows {hard} (ulimit -Hn)")
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class ListenError(Exception):

@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,10 @@ def environment(**changes: str) -> dict[str, str]:
     }
 
 
-def start(**changes: str) -> subprocess.Popen[str]:
+def start(under: Sequence[str] = (), **changes: str) -> subprocess.Popen[str]:
+    """under: a command that runs it."""
     return subprocess.Popen(
-        [sys.executable, "-m", "smtp_gateway"],
+        [*under, sys.executable, "-m", "smtp_gateway"],
         env=environment(**changes),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -101,6 +103,27 @@ def test_a_wrong_setting_is_one_line(changes: dict[str, str], code: int, line: s
     with start(**changes) as process:
         assert process.communicate(timeout=20) == ("", line)
         assert process.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "starts"), [(200, 1000, True), (200, 499, False)], ids=["raised", "not allowed"]
+)
+def test_open_files_for_all_connections(soft: int, hard: int, starts: bool) -> None:
+    limits = ["prlimit", f"--nofile={soft}:{hard}"]
+    with start(limits, GATEWAY_MAX_CONNECTIONS="100", GATEWAY_WORKERS="1") as process:
+        assert process.stdout
+        if starts:
+            while json.loads(process.stdout.readline())["event"] != "listening":
+                pass
+            lines = Path(f"/proc/{process.pid}/limits").read_text().splitlines()
+            (row,) = (line.split() for line in lines if line.startswith("Max open files"))
+            assert row[3:5] == [str(hard), str(hard)]
+            process.terminate()
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == (0 if starts else 2)
+    if not starts:
+        why = "needs 500 open files in each worker, and the system allows 499 (ulimit -Hn)"
+        assert (out, err) == ("", f"smtp_gateway: GATEWAY_MAX_CONNECTIONS=100 {why}\n")
 
 
 def test_a_taken_port_is_one_line() -> None:
