@@ -151,6 +151,14 @@ MUTATIONS: Final = (
         "tests/unit/test_record.py::test_a_row_for_every_outcome",
     ),
     Mutation(
+        2,
+        "take the answer to the next MAIL for the final dot's",
+        "layers/relay/relay/smtp/order.py",
+        "if followed and status.startswith(ADDRESS):",
+        "if False:",
+        "tests/unit/smtp/test_overlap.py::test_answers_in_another_order_are_taken_for_no_other_message",
+    ),
+    Mutation(
         3,
         "don't settle",
         "layers/relay/relay/deliver.py",

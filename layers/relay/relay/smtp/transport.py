@@ -4,13 +4,15 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from relay.errors import TemporaryError
 from relay.ports import Clock, RecipientReply
 from relay.smtp import protocol
 from relay.smtp.attempt import Attempt
-from relay.smtp.client import BrokenError, Connection, SilentError, TlsFailedError, connect
+from relay.smtp.client import BrokenError, Connection, SilentError, TlsFailedError
+from relay.smtp.connect import connect
 from relay.smtp.limits import Limits
 from relay.smtp.login import Login
 from relay.smtp.mx import NO_ROUTE, NoRouteError, Route, Routes
@@ -235,8 +237,11 @@ class SmtpTransport:
             try:
                 exchange = protocol.transaction(connection.capabilities, message, recipients, pace)
                 connection.transactions += 1
-                result = await connection.run(exchange, until=until)
+                behind = connection.in_use
+                result = await connection.run(exchange, until=until, hand_over=partial(slot.hand_over, connection))
             except BrokenError as error:
+                if behind:
+                    slot.distrust()  # maybe it did not stand an envelope right behind a message
                 # After content was sent the answer is lost, not the message: no other host may get it now.
                 attempt.fail(
                     _broken(error),
@@ -245,7 +250,7 @@ class SmtpTransport:
                     phase=error.phase,
                     over=error.phase is Phase.CONTENT,
                 )
-                return error.phase is not Phase.MAIL
+                return error.phase is Phase.CONTENT or (error.phase is not Phase.MAIL and not behind)
             rest = _note(attempt, connection, recipients, result)
             if not rest or result.reset or not result.usable:
                 break
