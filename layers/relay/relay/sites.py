@@ -112,11 +112,12 @@ class Sites:
             return None
         if now < pause.until:
             return pause
-        if now >= pause.until + KEPT / self._speed:
+        if self._is_past(pause):
             here.pause = None
             return None
         here.trial = delivery  # before anybody else of this process comes here
-        trial = replace(pause, until=now + TRIAL / self._speed, trial=True)
+        length = TRIAL * (1 + JITTER * self._chance()) / self._speed  # no two workers' the same: it tells whose it is
+        trial = replace(pause, until=now + length, trial=True)
         here.pause = trial
         there = await self._put(here, trial, pause)
         if there != trial:  # another worker was first, and may have found it well by now
@@ -148,9 +149,7 @@ class Sites:
                 self._observe("site resumed", {"site": site, "paused": round(now - pause.since)})
                 self._later(self._end(pause))
             return
-        if pause is not None and now >= pause.until + KEPT / self._speed:
-            pause = None
-        step, since = (pause.step + 1, pause.since) if pause else (1, now)
+        step, since = (1, now) if pause is None or self._is_past(pause) else (pause.step + 1, pause.since)
         length = self._length(step) * (1 + JITTER * self._chance())
         begun = Pause(site, now + length, step, since, heard, reason)
         here.pause, here.ours = begun, True
@@ -161,6 +160,9 @@ class Sites:
     async def written(self) -> None:
         """When all that was heard so far is in the table, or never will be (tests)."""
         await asyncio.gather(*self._writes)
+
+    def _is_past(self, pause: Pause) -> bool:
+        return self._clock.now() >= pause.until + KEPT / self._speed
 
     def _length(self, step: int) -> float:
         return float(min(LONGEST, FIRST * 2.0 ** min(step - 1, 10))) / self._speed
@@ -196,7 +198,8 @@ class Sites:
         if there is None:
             there = await self._put(here, begun, None)
         elif there.until <= self._clock.now():  # one that is over, which we hadn't read of
-            there = await self._put(here, replace(begun, step=max(begun.step, there.step)), there)
+            step = begun.step if self._is_past(there) else max(begun.step, there.step)
+            there = await self._put(here, replace(begun, step=step), there)
         if here.pause == begun:
             here.pause = there
 
