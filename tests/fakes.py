@@ -432,3 +432,7 @@ class FakePauses(Failing):
         there = self.items.get(pause.site)
         if there is not None and there.until == pause.until:
             del self.items[pause.site]
+
+    async def all(self) -> tuple[Pause, ...]:
+        self._maybe_fail()
+        return tuple(self.items[site] for site in sorted(self.items))

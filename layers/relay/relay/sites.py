@@ -66,6 +66,10 @@ class Pauses(Protocol):
         """Remove it, if it is still that."""
         ...
 
+    async def all(self) -> tuple[Pause, ...]:
+        """By site, also such as are over."""
+        ...
+
 
 class _Site:
     def __init__(self) -> None:

@@ -64,6 +64,17 @@ def test_our_own_write_whose_answer_was_lost(run: Run) -> None:
     run(test)
 
 
+def test_all_of_them(run: Run) -> None:
+    async def test(pauses: Pauses) -> None:
+        assert await pauses.all() == ()
+        other = replace(SECOND, site="a.example")
+        for pause in (FIRST, other):
+            await pauses.put(pause, None)
+        assert await pauses.all() == (other, FIRST)
+
+    run(test)
+
+
 def test_what_ended_meanwhile_is_not_written_again(run: Run) -> None:
     async def test(pauses: Pauses) -> None:
         assert await pauses.put(TRIAL, FIRST) is None
@@ -97,7 +108,9 @@ def test_an_item_that_somebody_else_wrote_is_read_as_far_as_it_goes(moto_endpoin
 
 
 @pytest.mark.parametrize(
-    "call", [lambda p: p.find(SITE), lambda p: p.put(FIRST, None), lambda p: p.end(FIRST)], ids=["find", "put", "end"]
+    "call",
+    [lambda p: p.find(SITE), lambda p: p.put(FIRST, None), lambda p: p.end(FIRST), lambda p: p.all()],
+    ids=["find", "put", "end", "all"],
 )
 def test_a_table_that_is_away_or_missing(moto_endpoint: str, call: Callable[[Pauses], Awaitable[Any]]) -> None:
     async def test(client: Any) -> None:

@@ -18,6 +18,7 @@ from relay.aws.items import (
     get_text,
     in_the_way,
     number,
+    pages,
     text,
 )
 from relay.shaping import Heard
@@ -71,6 +72,11 @@ class DynamoPauses:
         except AwsError as error:
             if error.code != CONDITION_FAILED:
                 raise
+
+    async def all(self) -> tuple[Pause, ...]:
+        scan = {"TableName": self._table, "ConsistentRead": True}
+        found = [_pause(item) async for item in pages(self._client, "Scan", scan)]
+        return tuple(sorted(found, key=lambda pause: pause.site))
 
 
 def _item(pause: Pause) -> Item:
