@@ -1,12 +1,14 @@
 """One provider says 421 to everything for a while, through the whole local system."""
 
 import asyncio
+import json
+import subprocess
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.system import LocalSystem, local_system, marks, message, wait_for, zone
+from tests.system import LocalSystem, local_system, mailrelay, marks, message, wait_for, zone
 from tests.unit.smtp.scripted import Script, Sink
 
 SPEED = 30  # a pause of a minute is 2 s, the first retry comes after 10 s
@@ -50,6 +52,12 @@ def paused(system: LocalSystem) -> list[dict[str, dict[str, str]]]:
     return list(system.client("dynamodb").scan(TableName=system.state["tables"]["SitesTable"])["Items"])
 
 
+def left_alone(system: LocalSystem) -> list[dict[str, str]]:
+    """As operators see it; a pause may just be over."""
+    command = [mailrelay(), "sites", "list", "--json", "--state-file", str(system.folder / "state.json")]
+    return list(json.loads(subprocess.run(command, capture_output=True, check=True).stdout))
+
+
 def test_a_provider_that_says_421_to_everything_for_a_while() -> None:
     bad = {(f"bad-{n}", f"u{n}@{BAD[n % 3]}"): 1 for n in range(3 * EACH)}
     good = {(f"good-{n}", f"g{n}@in.example"): 1 for n in range(GOOD)}
@@ -66,6 +74,9 @@ def test_a_provider_that_says_421_to_everything_for_a_while() -> None:
         began = sink.connections
         wait_for("it to be tried three times", lambda: sink.connections >= began + 3)
         assert sink.received == []
+        (listed,) = wait_for("mailrelay sites to have it", lambda: left_alone(system))
+        assert (listed["site"], listed["why"]) == ("mx.bad.example", "slow")
+        assert listed["reply"] == ANGRY
         met = sink.connections
         sink.script.greeting = "220 sink ESMTP"
         wait_for("all its mail", lambda: len(taken(sink)) == len(bad), seconds=120)
