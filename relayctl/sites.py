@@ -26,7 +26,7 @@ example:
 
 --json prints a list of objects: site ("provider:NAME" as in shaping.toml, or
 the MX hosts with commas between), until, since (UTC, ISO 8601: when the first
-of the pauses in a row began), step (the how manieth it is), trying (true: one
+of the pauses in a row began), step (its number in a row), trying (true: one
 message is being tried), why ("slow" or "away"), reply.
 """
 RESUME_EPILOG = """\
