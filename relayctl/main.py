@@ -22,6 +22,7 @@ from relayctl import (
     messages,
     resend,
     send,
+    sites,
     status,
     suppressions,
     system,
@@ -42,7 +43,22 @@ examples:
 2 wrong usage.
 """
 # in the order that the help has them
-MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, suppressions, dlq, status, completion)
+MODULES = (
+    system,
+    dns,
+    check,
+    accounts,
+    send,
+    messages,
+    trace,
+    cancel,
+    resend,
+    suppressions,
+    sites,
+    dlq,
+    status,
+    completion,
+)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

@@ -15,6 +15,8 @@ ENVIRONMENT = {
     "RELAY_RECEIPTS_TABLE": "receipts",
     "RELAY_POLICIES_TABLE": "policies",
     "RELAY_SUPPRESSIONS_TABLE": "suppressions",
+    "RELAY_SITES_TABLE": "sites",
+    "RELAY_DELIVER_CONCURRENCY": "100",
     "RELAY_DELAY_NOTICE_HOURS": "4",
     "RELAY_CONTENT_BUCKET": "content",
     "RELAY_TOKEN_NAME": "relay-token",

@@ -159,6 +159,23 @@ MUTATIONS: Final = (
         "tests/unit/smtp/test_overlap.py::test_answers_in_another_order_are_taken_for_no_other_message",
     ),
     Mutation(
+        2,
+        "end the claim of what is put off before it is queued again",
+        "layers/relay/relay/deliver.py",
+        "                    await self._put_off(delivery, put_off.until)\n",
+        "                    await self._ledger.advance(delivery.key, owner=owner, attempt=delivery.attempt, due=0.0)\n"
+        "                    await self._put_off(delivery, put_off.until)\n",
+        "tests/unit/test_deliver_put_off.py::test_it_is_queued_before_the_claim_ends",
+    ),
+    Mutation(
+        2,
+        "put off for ever what no server is asked about",
+        "layers/relay/relay/deliver.py",
+        "return self._retry.may_be_put_off(received=delivery.received, due=delivery.due, now=self._clock.now())",
+        "return True",
+        "tests/unit/test_deliver_put_off.py::test_it_expires_while_the_destination_is_left_alone",
+    ),
+    Mutation(
         3,
         "don't settle",
         "layers/relay/relay/deliver.py",
@@ -345,6 +362,38 @@ MUTATIONS: Final = (
         "        if not enabled:",
         "        if not enabled and False:",
         "tests/unit/test_deliver_stops.py::test_a_disabled_account_s_mail_waits_and_goes_on",
+    ),
+    Mutation(
+        8,
+        "ask a server that wants to be left alone",
+        "layers/relay/relay/smtp/transport.py",
+        "if put_off is not None:",
+        "if False:",
+        "tests/unit/smtp/test_shaped.py::test_a_421_stops_the_rest_before_a_server_is_asked",
+    ),
+    Mutation(
+        8,
+        "let each worker try a destination when its pause is over",
+        "layers/relay/relay/sites.py",
+        "there = await self._put(here, trial, pause)",
+        "there = trial",
+        "tests/unit/test_sites.py::test_when_it_is_over_one_delivery_of_all_workers_tries",
+    ),
+    Mutation(
+        8,
+        "let no mail out while the table of pauses is away",
+        "layers/relay/relay/sites.py",
+        "except (TemporaryError, TimeoutError) as error:",
+        "except ZeroDivisionError as error:",
+        "tests/unit/test_sites.py::test_without_the_table_each_worker_goes_by_what_it_sees",
+    ),
+    Mutation(
+        8,
+        "hold what one host says against a provider that has others",
+        "layers/relay/relay/shaping.py",
+        "if len(found) == 1 else self._default",
+        "if found else self._default",
+        "tests/unit/test_shaping.py::test_a_site_is_a_provider_s_if_all_its_hosts_are",
     ),
 )
 

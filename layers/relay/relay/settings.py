@@ -34,6 +34,7 @@ class FunctionSettings:
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
+    sites_table: destinations that are left alone. concurrency: how many deliver functions may run at once.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
     verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
@@ -55,6 +56,7 @@ class FunctionSettings:
     receipts_table: str
     policies_table: str
     suppressions_table: str
+    sites_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -76,6 +78,7 @@ class FunctionSettings:
     back_ends: BackEnds
     smarthost: Smarthost | None
     smarthost_secret: str
+    concurrency: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -112,6 +115,7 @@ class FunctionSettings:
             receipts_table=text("RELAY_RECEIPTS_TABLE"),
             policies_table=text("RELAY_POLICIES_TABLE"),
             suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
+            sites_table=text("RELAY_SITES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
@@ -130,6 +134,7 @@ class FunctionSettings:
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
             suppression_days=number("RELAY_SUPPRESSION_DAYS"),
+            concurrency=int(number("RELAY_DELIVER_CONCURRENCY")),
             **_back_ends(environment),
         )
 

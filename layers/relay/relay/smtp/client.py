@@ -285,7 +285,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._held:
             self._held.append(data)
             return True
-        self._behind = 0
+        self._behind = self._behind + len(data) if len(self._running) > 1 else 0
         if len(data) <= BLOCK:
             transport.write(data)
             return True

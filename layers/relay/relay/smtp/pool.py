@@ -97,12 +97,12 @@ class Pool:
         self._sweeper: asyncio.TimerHandle | None = None
         self.disordered: set[Hashable] = set()  # sites that did not stand a handing over
 
-    def slot(self, site: Hashable, *, until: float) -> "Slot":
+    def slot(self, site: Hashable, *, until: float, connections: int = 0) -> "Slot":
         """The right to use one connection to `site`, for `async with`, which raises BusyError if none is free by
-        `until` (loop time)."""
+        `until` (loop time). connections: how many the site has; 0 for the pool's own limit."""
         here = self._sites.get(site)
         if here is None:
-            here = self._sites[site] = _Site(self._limits.connections_per_site)
+            here = self._sites[site] = _Site(connections or self._limits.connections_per_site)
         return Slot(self, site, here, until)
 
     def keep(self, here: _Site, connection: Connection) -> None:
@@ -120,6 +120,17 @@ class Pool:
             while here.idle:
                 here.idle.pop()[1].close()
         self._sites = {site: here for site, here in self._sites.items() if here.users}
+
+    def idle(self, site: Hashable) -> int:
+        """How many are open and not in use."""
+        here = self._sites.get(site)
+        return len(here.idle) if here else 0
+
+    def close_one(self, site: Hashable) -> None:
+        """Close the connection that has been idle for longest."""
+        here = self._sites[site]
+        here.idle.pop(0)[1].close()
+        self.drop_unused(site, here)
 
     def take(self, here: _Site) -> Connection | None:
         """The idle connection used last, which the remote is least likely to have closed."""
