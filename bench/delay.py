@@ -1,9 +1,9 @@
 """Distance on loopback: a TCP proxy in a process of its own that passes everything on later, in order.
 
-`python -m bench.delay --to HOST:PORT --round-trip S --hosts N`. It listens at 127.0.1.1 to 127.0.1.N, on one port, which
-it prints as {"port": P}. Each direction takes half the round trip; the connection to the server is begun one and a half
-later, so that its greeting comes after two, as it does where SYN and ACK travel, too. No limit to the bandwidth. On
-SIGTERM it prints what it saw: {"connections": all, "most": at once to any one host}.
+`python -m bench.delay --to HOST:PORT --round-trip S --hosts N`. It listens at 127.0.1.1 to 127.0.1.N, on one port,
+which it prints as {"port": P}. Each direction takes half the round trip; the connection to the server is begun one
+and a half later, so that its greeting comes after two, as it does where SYN and ACK travel, too. No limit to the
+bandwidth. On SIGTERM it prints what it saw: {"connections": all, "most": at once to any one host}.
 """
 
 import argparse
@@ -60,6 +60,8 @@ class Line:
         assert self.to is not None
         while self._under_way and self._under_way[0][0] <= now:
             data = self._under_way.popleft()[1]
+            if self.to.is_closing():
+                continue
             if data:
                 self.to.write(data)
             else:

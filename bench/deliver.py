@@ -83,6 +83,8 @@ class Nothing:
     async def settle(self, _key: DeliveryKey, *, outcomes: tuple[Outcome, ...], **_more: Any) -> None:
         self.settled += sum(outcome.state.value == "delivered" for outcome in outcomes)
 
+    async def advance(self, *_key: Any, **_more: Any) -> None: ...
+
     async def send(self, _body: str, **_more: Any) -> None:
         self.sent += 1
 

@@ -1,7 +1,7 @@
 """How fast mail goes to a server that is far away, over one connection: our transport, and aiosmtplib. `make bench`.
 
-Messages a second at a round trip of 100 ms, to smtp-sink behind bench.delay, with the connection open already. Ours gets
-many messages at once, as an invocation does, and one connection for them; aiosmtplib's is sent one after the other,
+Messages a second at a round trip of 100 ms, to smtp-sink behind bench.delay, with the connection open already. Ours
+gets many messages at once, as an invocation does, and one connection for them; aiosmtplib sends one after the other,
 which is all that it can. What counts is waiting, not CPU, so a busy machine matters little.
 """
 
