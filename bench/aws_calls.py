@@ -1,21 +1,29 @@
 """Calls to AWS, counted on their way: a proxy in front of an endpoint, and what DynamoDB's writes would be billed.
 
-`Books` are pure: a call's target, request and answer go in. `counting` is the proxy, for HTTP without TLS.
+`Books` are pure: a call's target, request and answer go in. `counting` is the proxy, for HTTP without TLS; `apart` the
+same in a process of its own, `python -m bench.aws_calls --endpoint URL`, which prints {"url": its}.
 Write units as AWS has them (DynamoDB Developer Guide, "DynamoDB throughput" and "item sizes"): one for each started KB
 of the larger of the item before and after; twice that in a transaction; each index whose entry changes costs its
 own; a write whose condition fails costs the item that is there, one unit at least.
 """
 
+import argparse
 import asyncio
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+import uvloop
 
 KB: Final = 1024
 ELEMENT, CONTAINER = 1, 3  # octets that each element of a list or map, and each list or map, adds
@@ -94,8 +102,9 @@ def table_of(name: str, described: Mapping[str, Any]) -> Table:
 
 @dataclass
 class Books:
-    """tables: by the name that calls have. calls: by operation, "dynamodb.PutItem" or "s3.PUT". writes: units by table
-    and by (table, "index"). An item that was there before `Books` began counts as new."""
+    """tables: by the name that calls have; writes to others aren't counted. calls: by operation, "dynamodb.PutItem"
+    or "http.PUT". writes: units by table, and by "table, index". An item that was there before `Books` began counts
+    as new."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
@@ -121,7 +130,9 @@ class Books:
                     if each not in left.get(table, ()):
                         self._put(table, each["PutRequest"]["Item"])
             return
-        table = self.tables[request["TableName"]]
+        table = self.tables.get(request["TableName"])
+        if table is None:
+            return
         if status >= 300:
             failed = str(answer.get("__type", "")).endswith("ConditionalCheckFailedException")
             self.writes[table.name] += units(item_size(answer.get("Item", {}))) if failed else 0
@@ -139,7 +150,8 @@ class Books:
                 raise ValueError(f"{operation}: its units are not known here")
 
     def _put(self, name: str, item: Item) -> None:
-        self._changed(name, {key: item[key] for key in self.tables[name].keys}, item)
+        if name in self.tables:
+            self._changed(name, {key: item[key] for key in self.tables[name].keys}, item)
 
     def _changed(self, name: str, key: Item, after: Item | None) -> None:
         table = self.tables[name]
@@ -192,6 +204,9 @@ async def _exchange(client: Stream, upstream: Stream, books: Books) -> bool:
         client[1].write(b"HTTP/1.1 100 Continue\r\n\r\n")
         head = re.sub(rb"\r\nexpect:[^\r]*", b"", head, flags=re.IGNORECASE)
     request = await _body(client[0], fields)
+    if b" /bench/" in head[:20]:
+        _control(client[1], request, books)
+        return True
     upstream[1].write(head + request)
     await upstream[1].drain()
     method = head.partition(b" ")[0].decode()
@@ -202,6 +217,14 @@ async def _exchange(client: Stream, upstream: Stream, books: Books) -> bool:
     client[1].write(answer_head + answer)
     await client[1].drain()
     return _fields(answer_head).get("connection", "").lower() != "close"
+
+
+def _control(writer: asyncio.StreamWriter, request: bytes, books: Books) -> None:
+    """What `apart` asks: tables to be known from now on; the figures so far."""
+    if request:
+        books.tables = {key: table_of(**each) for key, each in json.loads(request).items()}
+    answer = json.dumps({"calls": books.calls, "writes": books.writes}).encode()
+    writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
 
 
 async def _head(reader: asyncio.StreamReader) -> bytes:
@@ -232,3 +255,55 @@ async def _chunks(reader: asyncio.StreamReader) -> bytes:
 def _fields(head: bytes) -> dict[str, str]:
     lines = head.decode("latin-1").split("\r\n")[1:]
     return {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines) if name}
+
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """url: of the proxy."""
+
+    url: str
+    pid: int
+
+    def know(self, tables: Mapping[str, Mapping[str, Any]]) -> None:
+        """tables: {"name", "described"} for `table_of`, by the name that calls have."""
+        self._ask(json.dumps(tables).encode())
+
+    def figures(self) -> tuple[Counter[str], Counter[str]]:
+        """calls, writes: as of `Books`."""
+        found = self._ask(None)
+        return Counter(found["calls"]), Counter(found["writes"])
+
+    def _ask(self, data: bytes | None) -> dict[str, dict[str, int]]:
+        with urlopen(f"{self.url}/bench/", data, timeout=30) as answer:  # noqa: S310 - ours, on loopback
+            found: dict[str, dict[str, int]] = json.load(answer)
+        return found
+
+
+@contextmanager
+def apart(endpoint: str) -> Iterator[Apart]:
+    command = [sys.executable, "-m", "bench.aws_calls", "--endpoint", endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+        assert process.stdout
+        try:
+            yield Apart(json.loads(process.stdout.readline())["url"], process.pid)
+        finally:
+            process.terminate()
+
+
+async def _serve(endpoint: str) -> None:
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    async with counting(endpoint, Books()) as url:
+        print(json.dumps({"url": url}), flush=True)
+        await stop.wait()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--endpoint", required=True, metavar="URL")
+    uvloop.run(_serve(parser.parse_args(arguments).endpoint))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -6,12 +6,12 @@ until every message is recorded as delivered, and what each of the system's proc
 
 import argparse
 import json
-import os
 import smtplib
 import ssl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import boto3
 from rich.console import Console
 from rich.table import Table
 
+from bench.servers import TICK, stat, tree
 from local.stack import TEMPLATE, parameters_of, parse
 from local.supervisor import Options, System
 from relay.proof.token import records_to_publish
@@ -47,16 +48,18 @@ def submit(state: dict[str, Any], numbers: range, size: int) -> None:
 
 def cpu(pids: dict[str, int]) -> dict[str, float]:
     """Seconds of CPU by process name; workers of a function together."""
-    tick = os.sysconf("SC_CLK_TCK")
     used: dict[str, float] = {}
-    for name, pid in pids.items():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue  # that process has ended
-        key = name.partition("/")[0]
-        used[key] = used.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / tick
+    for key, pid in named(pids):
+        if fields := stat(pid):
+            used[key] = used.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / TICK
     return used
+
+
+def named(pids: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """(name, process id): workers by their function; the gateway's, too, which the state file doesn't name."""
+    for name, pid in pids.items():
+        key = name.partition("/")[0]
+        yield from ((key, each) for each in (tree(pid) if key == "gateway" else [pid]))
 
 
 def delivered(state: dict[str, Any]) -> int:

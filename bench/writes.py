@@ -74,13 +74,13 @@ class Kept:
 
 
 @contextmanager
-def moto() -> Iterator[str]:
-    """The URL of the local system's moto."""
+def moto() -> Iterator[tuple[str, int]]:
+    """URL and process id of the local system's moto."""
     command = [sys.executable, "-m", "local.moto_server"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:  # noqa: S603
         assert server.stdout
         try:
-            yield f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}"
+            yield f"http://127.0.0.1:{json.loads(server.stdout.readline())['port']}", server.pid
         finally:
             server.terminate()
 
@@ -180,7 +180,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--messages", type=int, default=20)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(arguments)
-    with moto() as endpoint:
+    with moto() as (endpoint, _):
         result = asyncio.run(measure(endpoint, options.messages))
     if options.json:
         print(json.dumps(result))
