@@ -268,8 +268,8 @@ def figures(result: Result) -> dict[str, Any]:
 def show(world: World, results: dict[str, dict[str, dict[str, Any]]]) -> None:
     deliver = world.deliver
     title = (
-        f"MODEL: {world.messages} messages of one account at {world.rate:.0f} a second; deliver {deliver.batch} a batch, "
-        f"{deliver.concurrency} at once, {deliver.connections} connections a site; another account's message each "
+        f"MODEL: {world.messages} messages of one account at {world.rate:.0f} a second; deliver {deliver.batch} a "
+        f"batch, {deliver.concurrency} at once, {deliver.connections} connections a site; the other account's each "
         f"{world.every:.0f} s: seconds from 250 to delivered"
     )
     table = Table("the bulk's servers", "queues", "median", "95 %", "longest", "messages", "bulk done", title=title)

@@ -112,7 +112,7 @@ def _node(package: str) -> Callable[[Path | None], str]:
     return missing
 
 
-def _no_postfix(_modules: Path | None) -> str:
+def postfix_missing(_modules: Path | None) -> str:
     path = "/usr/sbin:/usr/bin"
     if not shutil.which("postfix", path=path) or not shutil.which("saslpasswd2", path=path):
         return "Debian: postfix sasl2-bin libsasl2-modules"
@@ -125,7 +125,7 @@ SERVERS: Final = (
     Server("aiosmtpd-uvloop", _aiosmtpd("uvloop")),
     Server("smtp-server", _smtp_server, _node("smtp-server")),
     Server("haraka", _haraka, _node("Haraka")),
-    Server("postfix", _postfix, _no_postfix),
+    Server("postfix", _postfix, postfix_missing),
 )
 
 
