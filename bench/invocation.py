@@ -22,6 +22,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import uvloop
 from rich.console import Console
 from rich.table import Table
 
@@ -163,7 +164,7 @@ def child(numbers: list[int]) -> int:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 4096)), hard))
     port, each, answering, silent = numbers
-    print(json.dumps(asyncio.run(invoke(port, each, answering, silent))))
+    print(json.dumps(uvloop.run(invoke(port, each, answering, silent))))
     return 0
 
 

@@ -69,9 +69,7 @@ class TestDnsServer:
         self.negative_ttl = negative_ttl
         self.asked: Counter[tuple[str, str]] = Counter()
         self.add(zone)
-        self._tcp = socket.create_server(("127.0.0.1", 0))
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(self._tcp.getsockname())
+        self._tcp, self._udp = _listen()
         self.address = f"127.0.0.1:{self._tcp.getsockname()[1]}"
         self._threads = [threading.Thread(target=run, daemon=True) for run in (self._serve_udp, self._serve_tcp)]
         self._ended = False
@@ -171,3 +169,18 @@ class TestDnsServer:
         if self.negative_ttl is not None:
             soa = f". . 1 2 3 4 {self.negative_ttl}"
             response.authority.append(dns.rrset.from_text(dns.name.root, 86_400, "IN", "SOA", soa))
+
+
+def _listen() -> tuple[socket.socket, socket.socket]:
+    """TCP and UDP on one port, which is free in TCP but may be anybody's in UDP."""
+    for _ in range(20):
+        tcp = socket.create_server(("127.0.0.1", 0))
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            udp.bind(tcp.getsockname())
+        except OSError:
+            tcp.close()
+            udp.close()
+        else:
+            return tcp, udp
+    raise OSError("no port that is free in TCP and UDP")
