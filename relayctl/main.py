@@ -17,6 +17,7 @@ from relayctl import (
     cancel,
     check,
     completion,
+    dkim,
     dlq,
     dns,
     messages,
@@ -42,7 +43,10 @@ examples:
 2 wrong usage.
 """
 # in the order that the help has them
-MODULES = (system, dns, check, accounts, send, messages, trace, cancel, resend, suppressions, dlq, status, completion)
+MODULES = (
+    *(system, dns, check, accounts, dkim),
+    *(send, messages, trace, cancel, resend, suppressions, dlq, status, completion),
+)
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 

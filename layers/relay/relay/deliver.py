@@ -204,6 +204,8 @@ class Deliver:
                 content = data
             case Stored(key, _):
                 content = await self._content.get(key)
+        if delivery.signature:
+            content = delivery.signature.encode("ascii") + content
         return self._judged(delivery, await self._transport.send(delivery, recipients, content, deadline=deadline))
 
     def _judged(self, delivery: Delivery, replies: tuple[RecipientReply, ...]) -> tuple[Outcome, ...]:

@@ -35,6 +35,7 @@ class FunctionSettings:
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
+    dkim_keys_table: what the relay signs with, by domain; dkim_kms_key: the ARN of the KMS key that it is sealed with.
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
     verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
     to which it serves while DNS doesn't answer; hold_seconds: how long mail waits for records that were good before.
@@ -55,6 +56,8 @@ class FunctionSettings:
     receipts_table: str
     policies_table: str
     suppressions_table: str
+    dkim_keys_table: str
+    dkim_kms_key: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -112,6 +115,8 @@ class FunctionSettings:
             receipts_table=text("RELAY_RECEIPTS_TABLE"),
             policies_table=text("RELAY_POLICIES_TABLE"),
             suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
+            dkim_keys_table=text("RELAY_DKIM_KEYS_TABLE"),
+            dkim_kms_key=text("RELAY_DKIM_KMS_KEY"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
