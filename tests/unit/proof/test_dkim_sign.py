@@ -111,7 +111,8 @@ def test_the_signature_is_a_field_and_the_content_stays(name: str) -> None:
     assert not re.search(rb"\bl=|\bx=|\bi=|\bz=", field.partition(b"h=")[0])
 
 
-texts = st.text(st.characters(blacklist_characters="\r\n\0", blacklist_categories=("Cs",)), max_size=30)
+# without VT and FF, which dkimpy takes for white space; RFC 6376 §2.8 doesn't
+texts = st.text(st.characters(blacklist_characters="\r\n\0\v\f", blacklist_categories=("Cs",)), max_size=30)
 folds = st.lists(texts, max_size=3).map(lambda parts: "\r\n \tx".join(parts))
 extra = st.tuples(st.sampled_from(["Subject", "To", "X-Any", "List-Unsubscribe", "content-TYPE", "Cc"]), folds)
 bodies = st.one_of(
