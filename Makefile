@@ -44,8 +44,9 @@ test-pythons: ## the unit tests under every supported Python that this machine h
 	@bash tests/pythons.sh
 
 BENCH ?=
-bench: setup ## what a verdict and a delivery cost, the gateway beside its peers (BENCH="--rounds 5"), and the whole way
+bench: setup ## what a verdict, a signature and a delivery cost, the gateway beside its peers (BENCH="--rounds 5"), and the whole way
 	@$(BIN)/python bench/proof.py
+	@$(BIN)/python bench/dkim.py
 	@$(BIN)/python bench/deliver.py
 	@$(BIN)/python -m bench.gateway $(BENCH)
 	@$(BIN)/python bench/whole_way.py

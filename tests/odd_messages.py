@@ -44,7 +44,7 @@ ODD: dict[str, bytes] = {
     + HEAD
     + b"\r\nbody\r\n",
     "5-kb": HEAD + b"\r\n" + b"A line as people write them, of some seventy characters or so.  \r\n" * 78,
-    "large": HEAD + b"\r\n" + b"0123456789abcdef" * 4 * 2_000 + b"\r\n",
+    "large": HEAD + b"\r\n" + b"0123456789abcdef" * 4 * 6_000 + b"\r\n",
 }
 NO_FINAL_CRLF: dict[str, bytes] = {  # as BDAT may bring it; DATA adds the CRLF
     "no-final-crlf": HEAD + b"\r\nbody",
