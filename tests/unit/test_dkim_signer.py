@@ -1,6 +1,8 @@
 """relay.dkim_signer: which key signs, from what DNS shows, and what an outage does."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
@@ -247,6 +249,12 @@ def test_without_kms_nothing_is_signed_and_nothing_leaves(error: OutageError) ->
         assert await world.signer.sign(CONTENT, read_header(CONTENT), ready)
 
     run(test)
+
+
+def test_who_signs_nothing_does_not_load_cryptography() -> None:
+    names = "relay.dkim_signer, relay.dkim_admin, relay.proof.message, relay.proof.dkim_sign, relay.aws.kms"
+    check = f"import sys, {names}; assert not {{'cryptography', 'dkim'}} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
 
 
 def test_without_the_table_nothing_is_known() -> None:

@@ -125,6 +125,24 @@ def test_a_broken_signature_of_the_domain_gets_one_beside_it() -> None:
     assert found == [("d.example", Result.PASSED), ("d.example", Result.FAILED)]
 
 
+@pytest.mark.parametrize(
+    ("field", "forbids"),
+    [
+        (b"DKIM-Signature: v=1; d=esp.example; h=from:DKIM-Signature ; b=AAAA", True),
+        (b"DKIM-Signature: v=1; d=esp.example; h=from:to; b=AAAA", False),
+        (b"ARC-Message-Signature: i=1; h=from:\r\n dkim-signature:to; b=AAAA", True),
+        (b"DKIM-Signature: h\r\nARC-Message-Signature: i=1; h=dkim-signature; b=AAAA", False),
+        (b"DKIM-Signature: h\r\nARC-Message-Signature: i=1; h=dkim-signature:dkim-signature; b=AAAA", True),
+    ],
+    ids=["oversigned", "not named", "by ARC", "one, which is there", "one more than there are"],
+)
+def test_a_signature_that_one_more_would_break_is_left_alone(field: bytes, forbids: bool) -> None:
+    world = World()
+    delivery = world.send(field + b"\r\n" + CONTENT)[0]
+    assert bool(delivery.signature) is not forbids
+    assert any("covers that there is no other" in each for each in delivery.proved.warnings) is forbids
+
+
 def test_each_author_gets_its_own() -> None:
     world = World()
     world.also("e.example", selector="t")

@@ -17,10 +17,13 @@ from relay.header import Header
 from relay.ports import Clock, Resolver
 from relay.proof import dkim, dmarc
 from relay.proof.dkim import Alignment, DkimReport
+from relay.proof.dkim_tags import parse_tags
 from relay.proof.verdict import Verdict
 
 SECONDS: Final = 15.0  # all lookups of one message
 MOST_WARNINGS: Final = 10  # they travel with each delivery
+
+FORBIDDEN: Final = "a signature of the message would break, as it covers that there is no other"
 
 Asked = Mapping[str, Ready]  # the From domains that have asked for signing
 
@@ -75,6 +78,9 @@ class MessageCheck:
             report, signed = await self._signed(content, header, {author: verdicts[author] for author in authors})
             found = _of_report(report)
         ours = [each for each in able if signed[each.domain].result is not dkim.Result.PASSED]
+        if ours and forbids_more(header):
+            asked = {**asked, **{each.domain: each._replace(key=None, why=FORBIDDEN) for each in ours}}
+            ours = []
         signature = (await self._signing.sign(content, header, ours)).decode("ascii") if ours else ""
         signed |= {each.domain: Alignment(dkim.Result.PASSED) for each in ours}
         if self._check is DkimCheck.OFF:
@@ -116,6 +122,18 @@ class MessageCheck:
             if domain in at_hand or await dmarc.aligned(domain, author, strict=strict, resolver=self._resolver)
         ]
         return dkim.alignment(report, author, ours)
+
+
+def forbids_more(header: Header) -> bool:
+    """Whether a signature of the message names DKIM-Signature more often than there are others: one more would break
+    it (RFC 6376 §5.4.2). So may an ARC-Message-Signature (RFC 8617 §4.1.2)."""
+    there = sum(each.name == b"dkim-signature" for each in header.fields)
+    for name, others in ((b"dkim-signature", there - 1), (b"arc-message-signature", there)):
+        for value in header.values(name):
+            names = (parse_tags(value) or {}).get(b"h", b"").lower().split(b":")
+            if sum(each.strip(b" \t\r\n") == b"dkim-signature" for each in names) > others:
+                return True
+    return False
 
 
 def spf_stands_for(author: str, envelope: str, verdicts: Mapping[str, Verdict]) -> bool:
