@@ -43,7 +43,7 @@ DISABLE: Final = """\
 example:
   mailrelay dkim disable mycorp.se
 
-Within minutes nothing is signed any more; the private keys are forgotten.
+Within a minute nothing more is signed; the private keys are forgotten.
 Enabling again makes a new key, to be published anew."""
 SHOW: Final = "example:\n  mailrelay dkim show mycorp.se"
 HELP: Final = {

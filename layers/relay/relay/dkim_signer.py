@@ -1,7 +1,7 @@
 """Signing by the relay: which of a domain's keys signs now, and the signature (proof.message.Signing).
 
 What is known of a domain is asked for again after a minute, DNS included (TTLs count up to five, see
-relay.proof.remembered); an opened private key is kept for five. So long at most does `disable` take to be obeyed.
+relay.proof.remembered): so long at most does `disable` take to be obeyed. An opened private key is kept for five.
 Without the Keys table or KMS nothing is said: the message waits for them, rather than to leave unsigned.
 """
 
