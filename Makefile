@@ -44,12 +44,17 @@ test-pythons: ## the unit tests under every supported Python that this machine h
 	@bash tests/pythons.sh
 
 BENCH ?=
-bench: setup ## what a verdict, a signature and a delivery cost, the gateway beside its peers (BENCH="--rounds 5"), and the whole way
+bench: setup ## the figures of docs/scale.md and others (a quarter of an hour; for the gateway BENCH="--rounds 5")
 	@$(BIN)/python bench/proof.py
 	@$(BIN)/python bench/dkim.py
-	@$(BIN)/python bench/deliver.py
+	@$(BIN)/python -m bench.deliver
+	@$(BIN)/python -m bench.round_trip
+	@$(BIN)/python -m bench.invocation
+	@$(BIN)/python -m bench.writes
+	@$(BIN)/python -m bench.fairness
 	@$(BIN)/python -m bench.gateway $(BENCH)
-	@$(BIN)/python bench/whole_way.py
+	@$(BIN)/python -m bench.whole_way
+	@$(BIN)/python -m bench.bulk --recipients 1000
 
 FAULTS = $(if $(KINDS),--kinds $(KINDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
          $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT),--report)

@@ -36,7 +36,7 @@ from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery, DeliveryKey, Inline
 
-GOAL_SECONDS, GOAL_SHARE = 0.10, 0.5
+GOALS: Final = ((7, 0.08, 0.4), (5, 0.10, 0.5))  # of the issues: CPU s a 1,000 messages, and share of aiosmtplib's
 SENDER, RECIPIENT, DOMAIN = "news@bench.example", "you@in.example", "in.example"
 CONNECTIONS: Final = 10
 LIMITS: Final = Limits(connections_per_site=CONNECTIONS, per_connection=1 << 30)
@@ -83,6 +83,8 @@ class Nothing:
     async def settle(self, _key: DeliveryKey, *, outcomes: tuple[Outcome, ...], **_more: Any) -> None:
         self.settled += sum(outcome.state.value == "delivered" for outcome in outcomes)
 
+    async def advance(self, *_key: Any, **_more: Any) -> None: ...
+
     async def send(self, _body: str, **_more: Any) -> None:
         self.sent += 1
 
@@ -95,8 +97,8 @@ class Nothing:
         return Checked()
 
 
-def transport(port: int, limits: Limits) -> SmtpTransport:
-    dns = Dns()
+def transport(port: int, limits: Limits, dns: Any = None) -> SmtpTransport:
+    dns = dns or Dns()
     routes = Routes(dns, "relay.example", Reach(opened=("127.0.0.0/8",)))
     policies = Policies(dns, Nothing(), Fetch(routes.addresses, verified_tls), SystemClock())
     return SmtpTransport(
@@ -190,7 +192,7 @@ def smtp_sink() -> Iterator[int]:
     """The port of a server that takes everything."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen([SINK or "", "-u", "nobody", f"127.0.0.1:{port}", "1000"])  # noqa: S603
+    process = subprocess.Popen([SINK or "", "-u", "nobody", "-m", "2000", f"127.0.0.1:{port}", "1000"])  # noqa: S603
     try:
         for _ in range(100):
             with socket.socket() as probe:
@@ -216,11 +218,13 @@ def measure(messages: int, rounds: int) -> dict[str, Any]:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    table = Table("what", "CPU s a 1,000 messages", "goal", title="deliver to smtp-sink, 5 KB, connections kept")
-    table.add_row("the deliver stage", f"{result['ours']:.3f}", f"<= {GOAL_SECONDS:.2f}")
+    table = Table("what", "CPU s a 1,000 messages", "goals", title="deliver to smtp-sink, 5 KB, connections kept")
+    seconds = ", ".join(f"<= {seconds:.2f} (issue {issue})" for issue, seconds, _ in GOALS)
+    shares = ", ".join(f"<= {share} (issue {issue})" for issue, _, share in GOALS)
+    table.add_row("the deliver stage", f"{result['ours']:.3f}", seconds)
     table.add_row("of that, relay.smtp", f"{result['transport']:.3f}", "")
     table.add_row("aiosmtplib, sending alone", f"{result['aiosmtplib']:.3f}", "")
-    table.add_row("ours / aiosmtplib", f"{result['share']:.2f}", f"<= {GOAL_SHARE}")
+    table.add_row("ours / aiosmtplib", f"{result['share']:.2f}", shares)
     Console().print(table)
 
 

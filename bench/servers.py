@@ -112,7 +112,7 @@ def _node(package: str) -> Callable[[Path | None], str]:
     return missing
 
 
-def _no_postfix(_modules: Path | None) -> str:
+def postfix_missing(_modules: Path | None) -> str:
     path = "/usr/sbin:/usr/bin"
     if not shutil.which("postfix", path=path) or not shutil.which("saslpasswd2", path=path):
         return "Debian: postfix sasl2-bin libsasl2-modules"
@@ -125,7 +125,7 @@ SERVERS: Final = (
     Server("aiosmtpd-uvloop", _aiosmtpd("uvloop")),
     Server("smtp-server", _smtp_server, _node("smtp-server")),
     Server("haraka", _haraka, _node("Haraka")),
-    Server("postfix", _postfix, _no_postfix),
+    Server("postfix", _postfix, postfix_missing),
 )
 
 
@@ -179,7 +179,7 @@ def _ended(process: subprocess.Popen[bytes], pid: int) -> bool:
     return False
 
 
-def _stat(pid: int) -> list[str]:
+def stat(pid: int) -> list[str]:
     """Fields of /proc/PID/stat from the third on (proc(5)); [] if the process has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
@@ -191,7 +191,7 @@ def tree(root: int) -> list[int]:
     """`root` and all that descends from it."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and (fields := _stat(int(entry.name))):
+        if entry.name.isdigit() and (fields := stat(int(entry.name))):
             children.setdefault(int(fields[1]), []).append(int(entry.name))
     found = [root]
     for pid in found:
@@ -201,7 +201,7 @@ def tree(root: int) -> list[int]:
 
 def cpu(root: int) -> float:
     """Seconds of user and system time of the tree, those of its processes that have ended included."""
-    return sum(sum(map(int, fields[11:15])) for pid in tree(root) if (fields := _stat(pid))) / TICK
+    return sum(sum(map(int, fields[11:15])) for pid in tree(root) if (fields := stat(pid))) / TICK
 
 
 def memory(root: int) -> int:

@@ -1,25 +1,31 @@
-"""Messages through the whole local system: time, and CPU by process. `make bench`.
+"""Messages through the whole local system: time, and CPU by process; beside it Postfix. `make bench`.
 
-The load is Python's smtplib on a few connections, so its CPU is not the figure; the figures are the wall time
-until every message is recorded as delivered, and what each of the system's processes used for it. moto is the bound.
+The load is Python's smtplib on a few connections, in this process, so its CPU is not the figure. The figures are the
+wall time until every message is recorded as delivered, which moto bounds, and the CPU of our own processes: gateway and
+functions, without those that stand for AWS. Postfix then takes the same messages from the same load, queues them on
+disk and relays them to the same sink, by TLS as we do: as it comes, with a new connection for each message, and with
+smtp_tls_connection_reuse. CPU is counted alike: user and system time of processes, and of their children that ended.
 """
 
 import argparse
 import json
-import os
 import smtplib
 import ssl
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import boto3
 from rich.console import Console
 from rich.table import Table
 
+from bench.servers import TICK, free_port, postfix_missing, running, stat, tree
+from bench.servers import cpu as tree_cpu
+from local.certificates import Authority
 from local.stack import TEMPLATE, parameters_of, parse
 from local.supervisor import Options, System
 from relay.proof.token import records_to_publish
@@ -27,6 +33,7 @@ from relay.proof.token import records_to_publish
 USER, PASSWORD = "app@bench.example", "a-pass-phrase-for-the-bench"
 SENDER, RECIPIENT = "news@bench.example", "you{}@in.example"
 PATIENCE = 300.0  # seconds
+OURS: Final = ("gateway", "ValidateFunction", "DeliverFunction", "RecordFunction")
 
 
 def content(number: int, size: int) -> bytes:
@@ -47,16 +54,18 @@ def submit(state: dict[str, Any], numbers: range, size: int) -> None:
 
 def cpu(pids: dict[str, int]) -> dict[str, float]:
     """Seconds of CPU by process name; workers of a function together."""
-    tick = os.sysconf("SC_CLK_TCK")
     used: dict[str, float] = {}
-    for name, pid in pids.items():
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        except OSError:
-            continue  # that process has ended
-        key = name.partition("/")[0]
-        used[key] = used.get(key, 0.0) + (int(fields[11]) + int(fields[12])) / tick
+    for key, pid in named(pids):
+        if fields := stat(pid):
+            used[key] = used.get(key, 0.0) + sum(map(int, fields[11:15])) / TICK
     return used
+
+
+def named(pids: dict[str, int]) -> Iterator[tuple[str, int]]:
+    """(name, process id): workers by their function; the gateway's, too, which the state file doesn't name."""
+    for name, pid in pids.items():
+        key = name.partition("/")[0]
+        yield from ((key, each) for each in (tree(pid) if key == "gateway" else [pid]))
 
 
 def delivered(state: dict[str, Any]) -> int:
@@ -84,14 +93,17 @@ def run(messages: int, size: int, connections: int) -> dict[str, Any]:
         with System(options) as system:
             state = system.state
             before, began = cpu(state["pids"]), time.monotonic()
-            with ThreadPoolExecutor(connections) as pool:
-                shares = [range(start, messages, connections) for start in range(connections)]
-                list(pool.map(lambda share: submit(state, share, size), shares))
+            load(state, range(messages), size, connections)
             submitted = time.monotonic() - began
             while (count := delivered(state)) < messages and time.monotonic() - began < PATIENCE:
                 time.sleep(1)
             took = time.monotonic() - began
             used = {name: seconds - before.get(name, 0.0) for name, seconds in cpu(system.state["pids"]).items()}
+            there = not postfix_missing(None)
+            others = {
+                what: postfix(state, Path(folder) / f"postfix-{reuse}", range(messages), size, connections, reuse)
+                for what, reuse in ((("Postfix", "no"), ("Postfix, TLS connections kept", "yes")) if there else ())
+            }
     return {
         "messages": messages,
         "size": size,
@@ -99,7 +111,43 @@ def run(messages: int, size: int, connections: int) -> dict[str, Any]:
         "submitted_seconds": round(submitted, 1),
         "delivered_seconds": round(took, 1),
         "cpu_ms_per_message": {name: round(1000 * seconds / messages, 2) for name, seconds in used.items()},
+        "ours_ms_per_message": round(1000 * sum(used.get(name, 0.0) for name in OURS) / messages, 2),
+        "postfix_ms_per_message": {what: round(1000 * seconds / messages, 2) for what, seconds in others.items()},
     }
+
+
+def postfix(state: dict[str, Any], folder: Path, numbers: range, size: int, connections: int, reuse: str) -> float:
+    """Seconds of CPU of all its processes, for messages that are queued and then relayed to the sink. reuse: "yes" or
+    "no"."""
+    folder.mkdir()
+    authority, port, mail = Authority(folder / "tls"), free_port(), Path(state["mail_dir"])
+    certificate = authority.issue("postfix", ("localhost", "127.0.0.1"))
+    host, _, sink = state["sink"].rpartition(":")
+    script = str(Path(__file__).parent / "peers" / "postfix.sh")
+    files = (str(certificate.cert_file), str(certificate.key_file))
+    command = [script, str(folder / "postfix"), str(port), *files, USER, PASSWORD, f"[{host}]:{sink}", reuse]
+    folder.parent.chmod(0o755)  # its processes run as another user
+    folder.chmod(0o755)
+    there = {**state, "port": port, "ca_file": str(authority.ca_file)}
+    with running("postfix", (command, None), port, folder / "log") as pid:
+        before, arrived, began = tree_cpu(pid), count_mail(mail), time.monotonic()
+        load(there, numbers, size, connections)
+        while count_mail(mail) < arrived + len(numbers) and time.monotonic() - began < PATIENCE:
+            time.sleep(0.2)
+        found = count_mail(mail) - arrived
+        if found != len(numbers):
+            raise RuntimeError(f"Postfix relayed {found} of {len(numbers)} messages: see its log in {folder}")
+        return tree_cpu(pid) - before
+
+
+def load(state: dict[str, Any], numbers: range, size: int, connections: int) -> None:
+    with ThreadPoolExecutor(connections) as pool:
+        shares = [numbers[start::connections] for start in range(connections)]
+        list(pool.map(lambda share: submit(state, share, size), shares))
+
+
+def count_mail(folder: Path) -> int:
+    return sum(path.suffix == ".json" for path in folder.iterdir())
 
 
 def main() -> int:
@@ -123,6 +171,9 @@ def main() -> int:
         table.add_column("CPU ms a message", justify="right")
         for name, milliseconds in result["cpu_ms_per_message"].items():
             table.add_row(name, f"{milliseconds:.2f}")
+        table.add_row("ours: gateway and functions", f"{result['ours_ms_per_message']:.2f}")
+        for what, milliseconds in result["postfix_ms_per_message"].items():
+            table.add_row(what, f"{milliseconds:.2f}")
         Console().print(table)
     return 0 if result["delivered"] == result["messages"] else 1
 

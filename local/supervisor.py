@@ -24,7 +24,7 @@ from typing import Any, Final
 
 from local import checks, names
 from local.certificates import Authority
-from local.functions import functions, mappings, start_functions, start_mappings
+from local.functions import WORKERS, functions, mappings, start_functions, start_mappings
 from local.lambdas import LambdaService
 from local.processes import Child, Spawner, StartError, base_environment
 from local.stack import CREDENTIALS, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
@@ -136,6 +136,7 @@ class System:
             "SmtpPort": sink.rpartition(":")[2],
             "ReachableNetworks": LOOPBACK,
             "ClockSpeed": f"{options.clock_speed:.15g}",
+            "DeliverConcurrency": str(WORKERS),
         }
         stack = self._running.stack = deploy(aws, template, overrides)
         if found := gaps(aws, stack):

@@ -11,6 +11,7 @@ from relay.aws.deadletters import SqsDeadLetters
 from relay.aws.lambdas import invoke
 from relay.aws.ledger import DynamoLedger
 from relay.aws.messages import DynamoMessages
+from relay.aws.pauses import DynamoPauses
 from relay.aws.queue import SqsQueue
 from relay.aws.receipts import DynamoReceipts
 from relay.aws.signing import Credentials
@@ -30,6 +31,7 @@ LOCAL_NAMES = {
     "AccountsTableName": ("tables", "AccountsTable"),
     "ReceiptsTableName": ("tables", "ReceiptsTable"),
     "SuppressionsTableName": ("tables", "SuppressionsTable"),
+    "SitesTableName": ("tables", "SitesTable"),
     **{
         f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
         for stage in STAGES
@@ -52,6 +54,7 @@ class AwsCloud:
         self.users = DynamoAccounts(client, outputs["AccountsTableName"])
         self.receipts = DynamoReceipts(client, outputs["ReceiptsTableName"])
         self.suppressions = DynamoSuppressions(client, outputs["SuppressionsTableName"])
+        self.pauses = DynamoPauses(client, outputs["SitesTableName"])
         self.content = S3Content(client, outputs["ContentBucketName"])
         self.service = service_of(facts.parameters)
         self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}

@@ -11,6 +11,7 @@ from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Q
 from relay.proof.judge import Patience
 from relay.proof.receipt import Receipts
 from relay.proof.verdict import Terms
+from relay.sites import Pauses
 
 STAGES: Final = ("validate", "deliver", "record")
 
@@ -77,6 +78,9 @@ class Cloud(Protocol):
 
     @property
     def suppressions(self) -> Suppressions: ...
+
+    @property
+    def pauses(self) -> Pauses: ...
 
     @property
     def receipts(self) -> Receipts: ...

@@ -23,6 +23,7 @@ from relayctl import (
     messages,
     resend,
     send,
+    sites,
     status,
     suppressions,
     system,
@@ -44,8 +45,21 @@ examples:
 """
 # in the order that the help has them
 MODULES = (
-    *(system, dns, check, accounts, dkim),
-    *(send, messages, trace, cancel, resend, suppressions, dlq, status, completion),
+    system,
+    dns,
+    check,
+    accounts,
+    dkim,
+    send,
+    messages,
+    trace,
+    cancel,
+    resend,
+    suppressions,
+    sites,
+    dlq,
+    status,
+    completion,
 )
 INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 

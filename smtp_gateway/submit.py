@@ -58,7 +58,7 @@ class Submit:
         """The reply to the message: 250 only once it is stored, 5xx only for what is wrong with the message or its
         sender, 451 for whatever goes wrong here (DESIGN promises 1, 5 and 6)."""
         now = self._clock.now()
-        id = new_id(now)
+        id = new_id(now, message.account)
         trace = Trace(id, self._host_name, message.helo, peer.ip, peer.tls, message.smtputf8, now, self._shown)
         try:
             header = read_header(message.content)

@@ -27,6 +27,7 @@ from relay.ports import (
 )
 from relay.proof.receipt import Known
 from relay.proof.verdict import Verdict
+from relay.sites import Pause
 from relay.submission import Delivery, DeliveryKey
 
 LONGEST_DELAY = 900.0
@@ -402,3 +403,36 @@ class FakeSuppressions(Failing):
     async def cancel(self, id: str, *, now: float) -> None:
         self._maybe_fail()
         self.cancelled.add(id)
+
+
+class FakePauses(Failing):
+    """sites.Pauses; `items` by site; `reads` and `writes` count the calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[str, Pause] = {}
+        self.reads = self.writes = 0
+
+    async def find(self, site: str) -> Pause | None:
+        self.reads += 1
+        self._maybe_fail()
+        return self.items.get(site)
+
+    async def put(self, pause: Pause, before: Pause | None) -> Pause | None:
+        self.writes += 1
+        self._maybe_fail()
+        there = self.items.get(pause.site)
+        if (there.until if there else None) == (before.until if before else None):
+            there = self.items[pause.site] = pause
+        return there
+
+    async def end(self, pause: Pause) -> None:
+        self.writes += 1
+        self._maybe_fail()
+        there = self.items.get(pause.site)
+        if there is not None and there.until == pause.until:
+            del self.items[pause.site]
+
+    async def all(self) -> tuple[Pause, ...]:
+        self._maybe_fail()
+        return tuple(self.items[site] for site in sorted(self.items))

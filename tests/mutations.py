@@ -151,6 +151,31 @@ MUTATIONS: Final = (
         "tests/unit/test_record.py::test_a_row_for_every_outcome",
     ),
     Mutation(
+        2,
+        "take the answer to the next MAIL for the final dot's",
+        "layers/relay/relay/smtp/order.py",
+        "if followed and status.startswith(ADDRESS):",
+        "if False:",
+        "tests/unit/smtp/test_overlap.py::test_answers_in_another_order_are_taken_for_no_other_message",
+    ),
+    Mutation(
+        2,
+        "end the claim of what is put off before it is queued again",
+        "layers/relay/relay/deliver.py",
+        "                    await self._put_off(delivery, put_off.until)\n",
+        "                    await self._ledger.advance(delivery.key, owner=owner, attempt=delivery.attempt, due=0.0)\n"
+        "                    await self._put_off(delivery, put_off.until)\n",
+        "tests/unit/test_deliver_put_off.py::test_it_is_queued_before_the_claim_ends",
+    ),
+    Mutation(
+        2,
+        "put off for ever what no server is asked about",
+        "layers/relay/relay/deliver.py",
+        "return self._retry.may_be_put_off(received=delivery.received, due=delivery.due, now=self._clock.now())",
+        "return True",
+        "tests/unit/test_deliver_put_off.py::test_it_expires_while_the_destination_is_left_alone",
+    ),
+    Mutation(
         3,
         "don't settle",
         "layers/relay/relay/deliver.py",
@@ -354,6 +379,38 @@ MUTATIONS: Final = (
         "signature = (await asyncio.gather(self._signing.sign(content, header, ours), return_exceptions=True))[0]\n"
         '        signature = signature.decode("ascii") if isinstance(signature, bytes) else ""',
         "tests/unit/test_signing_stage.py::test_an_outage_of_ours_sends_nothing_unsigned_and_ends_nothing",
+    ),
+    Mutation(
+        8,
+        "ask a server that wants to be left alone",
+        "layers/relay/relay/smtp/transport.py",
+        "if put_off is not None:",
+        "if False:",
+        "tests/unit/smtp/test_shaped.py::test_a_421_stops_the_rest_before_a_server_is_asked",
+    ),
+    Mutation(
+        8,
+        "let each worker try a destination when its pause is over",
+        "layers/relay/relay/sites.py",
+        "there = await self._put(here, trial, pause)",
+        "there = trial",
+        "tests/unit/test_sites.py::test_when_it_is_over_one_delivery_of_all_workers_tries",
+    ),
+    Mutation(
+        8,
+        "let no mail out while the table of pauses is away",
+        "layers/relay/relay/sites.py",
+        "except (TemporaryError, TimeoutError) as error:",
+        "except ZeroDivisionError as error:",
+        "tests/unit/test_sites.py::test_without_the_table_each_worker_goes_by_what_it_sees",
+    ),
+    Mutation(
+        8,
+        "hold what one host says against a provider that has others",
+        "layers/relay/relay/shaping.py",
+        "if len(found) == 1 else self._default",
+        "if found else self._default",
+        "tests/unit/test_shaping.py::test_a_site_is_a_provider_s_if_all_its_hosts_are",
     ),
 )
 

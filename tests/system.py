@@ -88,7 +88,7 @@ class LocalSystem:
     def enqueue(self, mail_from: str, rcpt_to: list[str], content: bytes) -> str:
         """Onto ValidateQueue as it is, as if the session could not learn what DNS says of the sender; its id."""
         now = time.time()
-        submission = Submission(new_id(now), USER, mail_from, tuple(rcpt_to), now, Inline(content))
+        submission = Submission(new_id(now, USER), USER, mail_from, tuple(rcpt_to), now, Inline(content))
         url = self.state["queues"]["ValidateQueue"]
         self.client("sqs").send_message(QueueUrl=url, MessageBody=encode_submission(submission), MessageGroupId=USER)
         return submission.id

@@ -1,7 +1,9 @@
 #!/bin/sh
-# Postfix as a submission server, set up in DIR, as root: postfix.sh DIR PORT CERT KEY USER PASSWORD. It queues durably and
-# discards then.
+# Postfix as a submission server, set up in DIR, as root: postfix.sh DIR PORT CERT KEY USER PASSWORD [SINK [REUSE]]. It
+# queues durably; then it discards, or passes on to SINK, such as [127.0.0.1]:2525, by TLS where that is offered. REUSE:
+# yes keeps TLS connections for more than one message (by default it doesn't).
 set -e
+if [ -n "$7" ]; then transport="smtp:$7"; else transport=discard:; fi
 dir=$1
 mkdir -p "$dir/etc/sasl" "$dir/spool" "$dir/data"
 chmod 755 "$dir" "$dir/etc" "$dir/spool"
@@ -36,7 +38,10 @@ smtpd_sasl_type = cyrus
 smtpd_sasl_path = smtpd
 cyrus_sasl_config_path = $dir/etc/sasl
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
-default_transport = discard:
+default_transport = $transport
+smtp_tls_security_level = may
+smtp_tls_connection_reuse = ${8:-no}
+smtp_host_lookup = native
 CF
 cat > "$dir/etc/master.cf" <<CF
 127.0.0.1:$2 inet n - n - 2200 smtpd
@@ -53,6 +58,9 @@ proxymap  unix  - - n - - proxymap
 error     unix  - - n - - error
 retry     unix  - - n - - error
 discard   unix  - - n - 40 discard
+smtp      unix  - - n - - smtp
+scache    unix  - - n - 1 scache
+tlsproxy  unix  - - n - 0 tlsproxy
 anvil     unix  - - n - 1 anvil
 CF
 printf 'pwcheck_method: auxprop\nauxprop_plugin: sasldb\nsasldb_path: %s\nmech_list: PLAIN\n' \

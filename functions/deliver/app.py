@@ -1,6 +1,7 @@
 """DeliverQueue -> deliver: to the recipients' servers, with the ledger.
 
-Metrics (EMF in the log): Recipients<State>, one a recipient and attempt that this process sent.
+Metrics (EMF in the log): Recipients<State>, one a recipient and attempt that this process sent; SitesPaused, one a
+pause that it began.
 """
 
 import os
@@ -15,6 +16,7 @@ from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.ledger import DynamoLedger
+from relay.aws.pauses import DynamoPauses
 from relay.aws.policies import DynamoPolicies
 from relay.aws.queue import SqsQueue
 from relay.aws.secrets import SecretLogin
@@ -27,15 +29,18 @@ from relay.dispatch import Dispatch
 from relay.dns import DnspythonResolver
 from relay.enabled import Enabled
 from relay.encoding import decode_delivery
-from relay.outcome import Outcome, State
-from relay.ports import Resolver, Transport
+from relay.outcome import Outcome
+from relay.ports import Transport
 from relay.retry import RetryPolicy
 from relay.settings import FunctionSettings
+from relay.shaping import Table
+from relay.sites import Sites
 from relay.smtp.https import Fetch
 from relay.smtp.limits import Limits
 from relay.smtp.mx import Routes
 from relay.smtp.policies import Policies
 from relay.smtp.reach import Reach
+from relay.smtp.shaping import Gate, Shaping
 from relay.smtp.smarthost import smarthost_transport
 from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
@@ -51,10 +56,10 @@ class Observed:
     def __init__(self, logger: Logger, metrics: Metrics) -> None:
         self._logger = logger
         self._metrics = metrics
-        self._counts: Counter[State] = Counter()
+        self._counts: Counter[str] = Counter()
 
     def __call__(self, delivery: Delivery, outcome: Outcome) -> None:
-        self._counts[outcome.state] += 1
+        self._counts[f"Recipients{outcome.state.value.title()}"] += 1
         fields = {
             "id": delivery.id,
             "account": delivery.account,
@@ -71,11 +76,16 @@ class Observed:
         }
         self._logger.info(outcome.state.value, extra=fields)
 
+    def site(self, what: str, fields: dict[str, object]) -> None:
+        """What became of a destination (relay.sites)."""
+        self._counts["SitesPaused"] += what == "site paused"
+        self._logger.warning(what, extra=fields)
+
     def flush(self) -> None:
         counts, self._counts = self._counts, Counter()
-        for state, count in counts.items():
-            self._metrics.add_metric(f"Recipients{state.value.title()}", MetricUnit.Count, count)
-        if counts:  # Powertools warns about an empty set
+        for name, count in (+counts).items():
+            self._metrics.add_metric(name, MetricUnit.Count, count)
+        if +counts:  # Powertools warns about an empty set
             self._metrics.flush_metrics()
 
 
@@ -89,12 +99,14 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     observed = Observed(logger, Metrics())
     queue = SqsQueue(client, settings.deliver_queue_url)
     factor = max(1 / settings.clock_speed, LEAST_CLAIM / settings.claim_seconds)
+    transports = _Transports(settings, client, logger, observed, Limits().scaled(factor))
     stage = Deliver(
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
         suppressions=DynamoSuppressions(client, settings.suppressions_table),
         enabled=Enabled(DynamoAccounts(client, settings.accounts_table), clock, settings.clock_speed),
-        transport=_transport(settings, client, logger, Limits().scaled(factor)),
+        transport=transports.dispatch(),
+        gate=transports.gate(),
         queue=queue,
         reports=SqsQueue(client, settings.record_queue_url),
         clock=clock,
@@ -113,48 +125,67 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     return worker, observed
 
 
-def _transport(settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits) -> Transport:
+class _Transports:
     """Of the back ends that the settings name, and no others."""
-    resolver, clock = DnspythonResolver(settings.dns_servers), SystemClock()
-    transports: dict[BackEnd, Transport] = {}
-    for name in settings.back_ends.used:
+
+    def __init__(
+        self, settings: FunctionSettings, client: AwsClient, logger: Logger, observed: Observed, limits: Limits
+    ) -> None:
+        self._settings = settings
+        self._client = client
+        self._logger = logger
+        self._limits = limits
+        self._clock = SystemClock()
+        self._resolver = DnspythonResolver(settings.dns_servers)
+        self._routes = Routes(self._resolver, settings.host_name, Reach(settings.reachable, own=settings.egress))
+        pauses, speed = DynamoPauses(client, settings.sites_table), settings.clock_speed
+        sites = Sites(pauses, self._clock, speed=speed, observe=observed.site)
+        workers = settings.concurrency
+        self._shaping = Shaping(Table.load(), sites, limits, self._clock, workers=workers, speed=speed)
+
+    def dispatch(self) -> Dispatch:
+        back_ends = self._settings.back_ends
+        return Dispatch(back_ends, {name: self._of(name) for name in back_ends.used})
+
+    def gate(self) -> Gate:
+        return Gate(self._settings.back_ends, self._routes, self._shaping)
+
+    def _of(self, name: BackEnd) -> Transport:
+        settings = self._settings
         match name:
             case BackEnd.MX:
-                transports[name] = _mx(settings, client, logger, limits, resolver)
-            case BackEnd.SMARTHOST if settings.smarthost is not None:
-                transports[name] = smarthost_transport(
-                    settings.smarthost,
-                    resolver=resolver,
-                    host_name=settings.host_name,
-                    clock=clock,
-                    limits=limits,
-                    login=SecretLogin(client, settings.smarthost_secret) if settings.smarthost_secret else None,
-                )
+                return self._mx()
             case BackEnd.SES:
-                transports[name] = SesTransport(client, clock, patience=limits.least / 2, warn=logger.warning)
-    return Dispatch(settings.back_ends, transports)
+                patience = self._limits.least / 2
+                return SesTransport(self._client, self._clock, patience=patience, warn=self._logger.warning)
+        assert settings.smarthost is not None  # FunctionSettings sees to it
+        return smarthost_transport(
+            settings.smarthost,
+            resolver=self._resolver,
+            host_name=settings.host_name,
+            clock=self._clock,
+            limits=self._limits,
+            login=SecretLogin(self._client, settings.smarthost_secret) if settings.smarthost_secret else None,
+        )
 
-
-def _mx(
-    settings: FunctionSettings, client: AwsClient, logger: Logger, limits: Limits, resolver: Resolver
-) -> SmtpTransport:
-    clock = SystemClock()
-    routes = Routes(resolver, settings.host_name, Reach(settings.reachable, own=settings.egress))
-    policies = Policies(
-        resolver,
-        DynamoPolicies(client, settings.policies_table),
-        Fetch(routes.addresses, verified_tls, seconds=limits.policy),
-        clock,
-        lambda domain, what: logger.warning("MTA-STS policy", extra={"domain": domain, "error": what}),
-    )
-    return SmtpTransport(
-        routes=routes,
-        policies=policies,
-        host_name=settings.host_name,
-        clock=clock,
-        port=settings.smtp_port,
-        limits=limits,
-    )
+    def _mx(self) -> SmtpTransport:
+        logger = self._logger
+        policies = Policies(
+            self._resolver,
+            DynamoPolicies(self._client, self._settings.policies_table),
+            Fetch(self._routes.addresses, verified_tls, seconds=self._limits.policy),
+            self._clock,
+            lambda domain, what: logger.warning("MTA-STS policy", extra={"domain": domain, "error": what}),
+        )
+        return SmtpTransport(
+            routes=self._routes,
+            policies=policies,
+            host_name=self._settings.host_name,
+            clock=self._clock,
+            port=self._settings.smtp_port,
+            limits=self._limits,
+            shaping=self._shaping,
+        )
 
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:

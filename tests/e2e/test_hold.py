@@ -24,7 +24,7 @@ def publish(system: LocalSystem, text: str) -> None:
 def queue(system: LocalSystem, mark: str) -> str:
     """A message that was accepted before the records were gone, and comes to validation after."""
     now = time.time()
-    id = new_id(now)
+    id = new_id(now, USER)
     submission = Submission(id, USER, "news@proved.example", ("a@in.example",), now, Inline(message(mark)))
     system.client("sqs").send_message(
         QueueUrl=system.state["queues"]["ValidateQueue"], MessageBody=encode_submission(submission)

@@ -82,7 +82,7 @@ def test_a_dead_address_costs_its_server_one_question(system: LocalSystem) -> No
 
 def test_a_message_cancelled_before_its_first_attempt(system: LocalSystem) -> None:
     now = time.time()
-    id = new_id(now)
+    id = new_id(now, USER)
     assert "if it was sent just now, it ends when its turn comes" in call(system, "cancel", id, code=1)
     submission = Submission(id, USER, "news@proved.example", ("a@in.example",), now, Inline(message("never")))
     url = system.state["queues"]["ValidateQueue"]

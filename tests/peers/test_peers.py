@@ -4,6 +4,7 @@ import asyncio
 import os
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,6 +227,34 @@ def test_smtp_sink(options: tuple[str, ...], outcome: str, tmp_path: Path) -> No
 
     with smtp_sink(tmp_path, *options) as port:
         run(lambda: Client(port, SHORT), scenario)
+
+
+@pytest.mark.skipif(not SINK, reason="smtp-sink is not here (tests/clients/install.sh)")
+@pytest.mark.parametrize(("options", "outcome"), failures().values(), ids=failures())
+def test_more_messages_than_connections_to_smtp_sink(options: tuple[str, ...], outcome: str, tmp_path: Path) -> None:
+    async def scenario(client: Client) -> None:
+        for replies in await asyncio.gather(*(client.send(MESSAGES["plain"], A, B) for _ in range(6))):
+            for reply in replies:
+                assert reply.ok == (outcome == TAKEN), reply
+                assert outcome == NOT_TAKEN or reply.permanent == (outcome == NEVER), reply
+
+    with smtp_sink(tmp_path, *options) as port:
+        run(lambda: Client(port, replace(SHORT, connections_per_site=1)), scenario)
+
+
+@pytest.mark.skipif(not SINK, reason="smtp-sink is not here (tests/clients/install.sh)")
+def test_smtp_sink_answers_the_next_message_before_a_slow_dot(tmp_path: Path) -> None:
+    """It is noticed, and the answer taken for no other message's."""
+
+    async def scenario(client: Client) -> None:
+        answers = await asyncio.gather(*(client.send(MESSAGES["plain"], A) for _ in range(4)))
+        (first,), (second,), *others = answers
+        assert first.ok
+        assert (second.ok, second.permanent) == (False, False)
+        assert all(reply.ok for (reply,) in others)
+
+    with smtp_sink(tmp_path, "-W", ".:1") as port:
+        run(lambda: Client(port, Limits(least=0.0, connections_per_site=1)), scenario)
 
 
 @pytest.mark.skipif(not SINK, reason="smtp-sink is not here (tests/clients/install.sh)")

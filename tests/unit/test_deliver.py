@@ -11,6 +11,7 @@ from relay.errors import PermanentError, TemporaryError
 from relay.outcome import Outcome, Report, State
 from relay.ports import LedgerEntry, RecipientReply
 from relay.retry import DELAYS, LEAST, LIFETIME, RetryPolicy
+from relay.room import COPIES, MEMORY
 from relay.submission import Delivery, Dsn, Inline, Stored
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue, FakeSuppressions
 
@@ -369,7 +370,7 @@ def test_large_content_is_held_by_few_at_once(world: World) -> None:
             return CONTENT
 
     world.stage._content = Counting()
-    size = deliver_module.MEMORY // deliver_module.COPIES // 2
+    size = MEMORY // COPIES // 2
     world.run(*(replace(DELIVERY, id=f"{n}", content=Stored(f"{n}", size)) for n in range(6)))
     assert len(world.transport.sent) == 6
     assert peak == 2

@@ -49,12 +49,15 @@ def test_outcomes_are_logged_and_counted_without_content(
     caplog.set_level("INFO")
     for state in (State.DELIVERED, State.DELIVERED, State.BOUNCED):
         observed(DELIVERY, Outcome("r@b.example", state, 1.0, 1, 250, "2.0.0", "ok", "mx[192.0.2.1]", "TLSv1.3"))
+    observed.site("site paused", {"site": "mx.b.example", "seconds": 60})
+    observed.site("site resumed", {"site": "mx.b.example"})
     capsys.readouterr()
     observed.flush()
     observed.flush()
     (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert (metrics["RecipientsDelivered"], metrics["RecipientsBounced"]) == ([2.0], [1.0])
-    assert caplog.messages == ["delivered", "delivered", "bounced"]
+    assert metrics["SitesPaused"] == [1.0]
+    assert caplog.messages == ["delivered", "delivered", "bounced", "site paused", "site resumed"]
     assert vars(caplog.records[0])["id"] == "id"
     assert SECRET not in str([vars(each) for each in caplog.records])
     worker.close()

@@ -47,12 +47,13 @@ class Fault:
 @dataclass
 class World:
     """One delivery through the stage until no message is left. fates: recipient -> answers (o, t, p), one an
-    attempt, the last for all that follow."""
+    attempt, the last for all that follow. waits: how often it is put off, by the gate and by the transport in turn."""
 
     fates: dict[str, str]
     faults: dict[int, Fault] = field(default_factory=dict)
     copies: int = 1
     chance: random.Random = field(default_factory=lambda: random.Random(1))
+    waits: int = 0
 
     def __post_init__(self) -> None:
         self.clock = FakeClock()
@@ -73,6 +74,7 @@ class World:
             suppressions=_Faulty(self, self.suppressions),  # type: ignore[arg-type]
             enabled=_always,
             transport=_Faulty(self, self),  # type: ignore[arg-type]
+            gate=self._gate,
             queue=_Faulty(self, self.queue),  # type: ignore[arg-type]
             reports=_Faulty(self, self.reports),  # type: ignore[arg-type]
             clock=self.clock,
@@ -86,11 +88,25 @@ class World:
     async def _pause(self, seconds: float) -> None:
         self.clock.advance(seconds)
 
+    def _waits(self, *, odd: bool) -> float:
+        """Until when it is put off."""
+        if self.waits <= 0 or self.waits % 2 != odd:
+            return 0.0
+        self.waits -= 1
+        return self.clock.now() + 100.0
+
+    async def _gate(self, _delivery: Delivery) -> float:
+        return self._waits(odd=False)
+
     async def send(
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
     ) -> tuple[RecipientReply, ...]:
         """The transport."""
         assert content == CONTENT
+        if until := self._waits(odd=True):
+            return tuple(
+                RecipientReply(each, False, False, 451, "4.4.5", "later", put_off=until) for each in recipients
+            )
         self.sent[delivery.attempt] += 1
         replies = []
         for recipient in recipients:
@@ -205,8 +221,9 @@ def run(world: World) -> World:
 
 @pytest.mark.parametrize("scenario", SCENARIOS.values(), ids=SCENARIOS)
 @pytest.mark.parametrize("copies", [1, 3])
-def test_without_faults(scenario: str, copies: int) -> None:
-    world = run(World(fates(scenario), copies=copies))
+@pytest.mark.parametrize("waits", [0, 3])
+def test_without_faults(scenario: str, copies: int, waits: int) -> None:
+    world = run(World(fates(scenario), copies=copies, waits=waits))
     assert world.in_window == 0
 
 
@@ -214,10 +231,11 @@ def test_without_faults(scenario: str, copies: int) -> None:
 @pytest.mark.parametrize("copies", [1, 3])
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("away", [False, True], ids=["killed", "away"])
-def test_a_fault_at_every_step(scenario: str, copies: int, when: str, away: bool) -> None:
-    steps = min(run(World(fates(scenario), copies=copies)).steps, 60)
+@pytest.mark.parametrize("waits", [0, 3])
+def test_a_fault_at_every_step(scenario: str, copies: int, when: str, away: bool, waits: int) -> None:
+    steps = min(run(World(fates(scenario), copies=copies, waits=waits)).steps, 60)
     for step in range(steps):
-        run(World(fates(scenario), {step: Fault(step, when, away)}, copies=copies))
+        run(World(fates(scenario), {step: Fault(step, when, away)}, copies=copies, waits=waits))
 
 
 def test_the_window_is_found_by_this_test() -> None:
@@ -237,10 +255,13 @@ FAULTS = st.builds(Fault, st.integers(0, 80), st.sampled_from(["before", "after"
     st.lists(FAULTS, max_size=8),
     st.integers(1, 3),
     st.integers(0, 1000),
+    st.integers(0, 12),
 )
-def test_any_faults_in_any_order(answers: tuple[str, ...], faults: list[Fault], copies: int, seed: int) -> None:
+def test_any_faults_in_any_order(
+    answers: tuple[str, ...], faults: list[Fault], copies: int, seed: int, waits: int
+) -> None:
     plan = {fault.step: fault for fault in faults}
-    run(World(fates(" ".join(answers)), plan, copies, random.Random(seed)))
+    run(World(fates(" ".join(answers)), plan, copies, random.Random(seed), waits))
 
 
 @settings(max_examples=50, deadline=None)

@@ -26,6 +26,7 @@ class Fake:
     reply: tuple[int, Stage | str] = (OK, Stage.DOT)
     by_recipient: dict[str, tuple[int, Stage | str]] = field(default_factory=dict)
     text: str = "words"
+    put_off: float = 0.0
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     async def send(
@@ -37,7 +38,11 @@ class Fake:
         for each in recipients:
             code, stage = self.by_recipient.get(each, self.reply)
             status = f"{code // 100}.0.0"
-            replies.append(RecipientReply(each, code < 300, code >= 500, code, status, self.text, stage=stage))
+            replies.append(
+                RecipientReply(
+                    each, code < 300, code >= 500, code, status, self.text, stage=stage, put_off=self.put_off
+                )
+            )
         return tuple(replies)
 
 
@@ -134,3 +139,24 @@ def test_nobody_gets_it_by_two(fates: list[dict[str, tuple[int, Stage | str]]]) 
         if maybe_had:
             assert asked[-1] == maybe_had[0]
             assert reply.code == maybe_had[0][0]
+
+
+def test_what_one_back_end_puts_off_the_next_may_have() -> None:
+    away = Fake((LATER, Stage.ROUTE), put_off=9.0)
+    replies = send("mx, ses", mx=away, ses=Fake())
+    assert [(reply.ok, reply.via, reply.put_off) for reply in replies] == [(True, SES, 0.0)] * 2
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "put_off", "via"),
+    [
+        (Fake((LATER, Stage.ROUTE), put_off=9.0), Fake((NEVER, Stage.ROUTE)), 0.0, SES),  # it isn't SES's kind
+        (Fake((LATER, Stage.ROUTE), put_off=9.0), Fake((NEVER, Stage.EHLO)), 9.0, MX),
+        (Fake((LATER, Stage.CONNECT)), Fake((LATER, Stage.ROUTE), put_off=9.0), 0.0, MX),  # a server was asked
+        (Fake((LATER, Stage.ROUTE), put_off=8.0), Fake((LATER, Stage.ROUTE), put_off=9.0), 9.0, SES),
+        (Fake((NEVER, Stage.EHLO)), Fake((LATER, Stage.ROUTE), put_off=9.0), 9.0, SES),
+    ],
+)
+def test_it_is_put_off_only_where_no_server_was_asked(first: Fake, second: Fake, put_off: float, via: BackEnd) -> None:
+    replies = send("mx, ses", mx=first, ses=second)
+    assert {(reply.put_off, reply.via) for reply in replies} == {(put_off, via)}

@@ -16,6 +16,12 @@ def test_good() -> None:
     assert FunctionSettings.from_environment(GOOD | {"RELAY_DNS_SERVERS": ""}).dns_servers == ()
 
 
+def test_concurrency() -> None:
+    assert FunctionSettings.from_environment(GOOD).concurrency == 100
+    with pytest.raises(SettingsError, match="RELAY_DELIVER_CONCURRENCY='many'"):
+        FunctionSettings.from_environment(GOOD | {"RELAY_DELIVER_CONCURRENCY": "many"})
+
+
 def test_egress_addresses() -> None:
     assert FunctionSettings.from_environment(GOOD).egress == ("192.0.2.1", "2001:db8::1")
     assert FunctionSettings.from_environment(GOOD | {"RELAY_EGRESS_ADDRESSES": ""}).egress == ()

@@ -146,3 +146,31 @@ def test_mail_leaves_to_the_recipients_own_servers_unless_said_otherwise() -> No
     assert TEMPLATE["Parameters"]["BackEnds"]["Default"] == "mx"
     names = ("BackEndRules", "Smarthost", "SmarthostSecret", "SmarthostNetworks", "SmarthostCa", "SesIdentities")
     assert [TEMPLATE["Parameters"][name]["Default"] for name in names] == [""] * len(names)
+
+
+def test_each_function_takes_its_share_of_as_many_as_may_run() -> None:
+    variables = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+    concurrency = {"Ref": "DeliverConcurrency"}
+    assert variables["RELAY_DELIVER_CONCURRENCY"] == mapping("Deliver")["ScalingConfig"]["MaximumConcurrency"]
+    assert variables["RELAY_DELIVER_CONCURRENCY"] == concurrency
+
+
+def test_only_deliver_may_touch_the_sites_and_one_at_a_time() -> None:
+    allowed = {
+        (name, action)
+        for name, resource in RESOURCES.items()
+        if resource["Type"] == "AWS::Serverless::Function"
+        for policy in resource["Properties"]["Policies"]
+        for statement in policy.get("Statement", ())
+        if statement["Resource"] == {"GetAtt": "SitesTable.Arn"}
+        for action in statement["Action"]
+    }
+    assert allowed == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
+
+
+FOR_EVER = {"AccountsTable", "DkimKeysTable"}
+
+
+@pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table") and name not in FOR_EVER])
+def test_what_is_not_for_ever_has_a_time_to_live(name: str) -> None:
+    assert properties(name)["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}

@@ -13,6 +13,11 @@
     queue attempt n+1 ----------------> DeliverQueue         it is queued twice; the ledger lets one send
     advance --------------> attempt n+1, due, no owner       a message of attempt n is dropped
 
+Where the destination is left alone, or it isn't this one's turn, no attempt is made: the same message is queued again
+with a delay, before the claim if that is known then, else
+    queue attempt n ------------------> DeliverQueue         it is queued twice; the ledger lets one send
+    advance --------------> attempt n, no owner              the claim has to expire
+
 Settle comes at once after the send, before anything else that can fail, so that the window is as narrow
 as it gets. An attempt whose outcomes the ledger has is never sent again, however often its message comes.
 """
@@ -44,6 +49,7 @@ from relay.ports import (
     Transport,
 )
 from relay.retry import LEAST, RetryPolicy, hop
+from relay.room import MEMORY, Room
 from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key, dsn_of
 from relay.suppression import in_force, key, lifted, refused
 
@@ -51,8 +57,6 @@ SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became o
 START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
 LONGEST_PAUSE: Final = 5.0
 SMALL: Final = 16_384  # octets of content that may travel with a message that only waits, or with a report
-MEMORY: Final = 192 * 1024 * 1024  # octets of stored content held at once, in a function of 512 MB
-COPIES: Final = 3  # of content in memory: loaded, dot-stuffed, in the socket's buffer
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,15 +72,28 @@ class Timing:
         return Timing(self.claim * factor, self.start * factor, self.settle * factor)
 
 
+class _PutOffError(Exception):
+    """No server was asked, and none is to be before `until` (epoch seconds)."""
+
+    def __init__(self, until: float) -> None:
+        super().__init__()
+        self.until = until
+
+
 def _unobserved(_delivery: Delivery, _outcome: Outcome) -> None: ...
+
+
+async def _open(_delivery: Delivery) -> float:
+    return 0.0
 
 
 class Deliver:
     """The stage. Raises TemporaryError when one of our own parts is away, PermanentError when the content is
     gone or the claim was lost: our fault, so the record fails and no mail bounces.
 
-    enabled: whether an account's mail may go on. queue: DeliverQueue; reports: RecordQueue. observe: told of each
-    new outcome, for logs and metrics. chance: uniform in [0, 1). owner: a new name for each claim. pause:
+    enabled: whether an account's mail may go on. gate: until when a delivery is put off (epoch seconds), 0.0 if it may
+    be tried now; asked before the claim, where that costs no write. queue: DeliverQueue; reports: RecordQueue. observe:
+    told of each new outcome, for logs and metrics. chance: uniform in [0, 1). owner: a new name for each claim. pause:
     asyncio.sleep.
     """
 
@@ -93,6 +110,7 @@ class Deliver:
         clock: Clock,
         retry: RetryPolicy,
         timing: Timing,
+        gate: Callable[[Delivery], Awaitable[float]] = _open,
         observe: Callable[[Delivery, Outcome], None] = _unobserved,
         chance: Callable[[], float] = random.random,
         owner: Callable[[], str] = lambda: secrets.token_hex(8),
@@ -108,24 +126,28 @@ class Deliver:
         self._clock = clock
         self._retry = retry
         self._timing = timing
+        self._gate = gate
         self._observe = observe
         self._chance = chance
         self._owner = owner
         self._pause = pause
-        self._memory = _Memory(MEMORY)
+        self._room = Room(MEMORY)
 
     async def __call__(self, delivery: Delivery, /, *, deadline: float) -> None:
         """deadline: epoch seconds by which it returns."""
         if delivery.due > self._clock.now():
             await self._wait(delivery, delivery.due)
             return
+        if (until := await self._gate(delivery)) and self._may_be_put_off(delivery):
+            await self._put_off(delivery, until)
+            return
         # The relay's own notices go on. Asked before the claim, which would outlive a failure here for minutes.
         enabled = delivery.notice or await self._enabled(delivery.account)
-        held = await self._memory.take(delivery)
+        held = await self._room.take(delivery)
         try:
             await self._claimed(delivery, deadline, enabled=enabled)
         finally:
-            self._memory.give(held)
+            self._room.give(held)
 
     async def _claimed(self, delivery: Delivery, deadline: float, *, enabled: bool) -> None:
         now = self._clock.now()
@@ -136,7 +158,11 @@ class Deliver:
         match await self._ledger.claim(delivery, owner=owner, now=now, until=until):
             case Claimed(entry):
                 ends = min(deadline, until) - self._timing.settle
-                await self._attempt(delivery, entry, owner, ends, enabled=enabled)
+                try:
+                    await self._attempt(delivery, entry, owner, ends, enabled=enabled)
+                except _PutOffError as put_off:
+                    await self._put_off(delivery, put_off.until)
+                    await self._ledger.advance(delivery.key, owner=owner, attempt=delivery.attempt, due=put_off.until)
             case Held(until=theirs):
                 await self._wait(delivery, theirs)
             case Finished(entry):
@@ -204,9 +230,11 @@ class Deliver:
                 content = data
             case Stored(key, _):
                 content = await self._content.get(key)
-        if delivery.signature:
-            content = delivery.signature.encode("ascii") + content
-        return self._judged(delivery, await self._transport.send(delivery, recipients, content, deadline=deadline))
+        content = delivery.signature.encode("ascii") + content  # no copy where there is none
+        replies = await self._transport.send(delivery, recipients, content, deadline=deadline)
+        if all(each.put_off for each in replies) and self._may_be_put_off(delivery):
+            raise _PutOffError(max(each.put_off for each in replies))
+        return self._judged(delivery, replies)
 
     def _judged(self, delivery: Delivery, replies: tuple[RecipientReply, ...]) -> tuple[Outcome, ...]:
         attempt, now = delivery.attempt, self._clock.now()
@@ -278,6 +306,13 @@ class Deliver:
         await self._wait(later, due)
         await self._ledger.advance(delivery.key, owner=owner, attempt=attempt, due=due)
 
+    def _may_be_put_off(self, delivery: Delivery) -> bool:
+        """Without it counting as an attempt: so what waits for long is seen, told to its sender, and expires."""
+        return self._retry.may_be_put_off(received=delivery.received, due=delivery.due, now=self._clock.now())
+
+    async def _put_off(self, delivery: Delivery, until: float) -> None:
+        await self._wait(delivery, min(until, self._retry.expiry(delivery.received)))
+
     async def _wait(self, delivery: Delivery, until: float) -> None:
         """Queue `delivery` again, to come at `until` or as near as one hop gets."""
         delay = hop(until, self._clock.now())
@@ -307,35 +342,6 @@ class Deliver:
                 key = content_key(delivery.id)
                 await self._content.put(key, data)
                 return Stored(key, len(data))
-
-
-class _Memory:
-    """Stored content to be held at once, in octets: what would be too much waits for what is there."""
-
-    def __init__(self, octets: int) -> None:
-        self._all = octets
-        self._left = octets
-        self._waiting: set[asyncio.Future[None]] = set()
-
-    async def take(self, delivery: Delivery) -> int:
-        """What `delivery` needs, once it is there; `give` it back."""
-        size = delivery.content.size * COPIES if isinstance(delivery.content, Stored) else 0
-        need = min(size, self._all)
-        while self._left < need:
-            turn = asyncio.get_running_loop().create_future()
-            self._waiting.add(turn)
-            try:
-                await turn
-            finally:
-                self._waiting.discard(turn)
-        self._left -= need
-        return need
-
-    def give(self, held: int) -> None:
-        self._left += held
-        for turn in self._waiting:
-            if not turn.done():
-                turn.set_result(None)
 
 
 def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:

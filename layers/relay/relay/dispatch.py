@@ -45,7 +45,9 @@ def _is_open(reply: RecipientReply) -> bool:
 
 def _of_both(before: RecipientReply | None, reply: RecipientReply) -> RecipientReply:
     """`reply`, unless it says less: that one back end can never have the message doesn't outweigh that another may
-    have it later. If none can, each has its say."""
+    have it later, nor that none of its servers was asked what another's said. If none can, each has its say."""
+    if before is not None and reply.put_off and not before.put_off and not before.permanent:
+        return before
     if before is None or not (reply.permanent and _is_open(reply)):
         return reply
     if not before.permanent:

@@ -36,7 +36,7 @@ class TellOwner:
             owner = parse_address(judged.verdict.user)
         except AddressError:
             return
-        id = derived_id(judged.failing_since, f"hold/{account}/{judged.verdict.domain}")
+        id = derived_id(judged.failing_since, f"hold/{account}/{judged.verdict.domain}", account)
         if id in self._told:
             return
         delivery = Delivery(

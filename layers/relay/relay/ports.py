@@ -290,7 +290,8 @@ class Suppressions(Protocol):
 class RecipientReply(NamedTuple):
     """The answer for one recipient. ok: taken. permanent: if not ok, a 5xx (or its like) rather than
     a 4xx. code, enhanced, text, remote, tls, dsn as in Outcome. stage: the relay.failure_rules.Stage that decided,
-    "" if that isn't known. via: the relay.backends.BackEnd that it came by, "" if none was asked."""
+    "" if that isn't known. via: the relay.backends.BackEnd that it came by, "" if none was asked. put_off: no server
+    was asked, and none is to be before that (epoch seconds)."""
 
     recipient: str
     ok: bool
@@ -303,6 +304,7 @@ class RecipientReply(NamedTuple):
     dsn: bool = False
     stage: str = ""
     via: str = ""
+    put_off: float = 0.0
 
 
 class Transport(Protocol):

@@ -154,7 +154,7 @@ class Record:
         recipients = " ".join(sorted(each.recipient for each in told))
         event = EVENTS[told[0].state]
         name = f"{report.id}/{report.domain}/{report.chunk}/{event}/{told[0].attempt}/{recipients}"
-        notice_id = derived_id(report.received, name)
+        notice_id = derived_id(report.received, name, report.account)
         now = self._clock.now()
         whole = report.ret == "FULL" and event == "FAILURE"  # RFC 3461 §4.3: never of others
         content = notice.build(

@@ -61,7 +61,7 @@ class Resend:
                 f"the content of {id} is gone (it is kept for 21 days): have the application send it anew", error.detail
             ) from error
         now = self._clock.now()
-        again = new_id(now)
+        again = new_id(now, rows[0].account)
         stored = Stored(content_key(again), len(content))
         await self._content.put(stored.key, content)
         submission = Submission(

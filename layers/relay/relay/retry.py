@@ -11,6 +11,7 @@ DELAYS: Final = (300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 LIFETIME: Final = 48 * 3600.0
 JITTER: Final = 0.1  # of the delay, upwards: a destination's backlog doesn't come back at once
 LEAST: Final = 5  # attempts by deliver, in about two hours: a message that our own outage made old isn't ended by it
+PUT_OFF: Final = 3600.0  # an attempt that is put off for so long counts as made
 LATE: Final = 4 * 3600.0  # then the sender is told that it is not delivered yet
 NEARLY: Final = 900.0  # the attempt at 3 h 50 counts: the next one would be at 8 h
 LONGEST_HOP: Final = 900.0  # SQS DelaySeconds is at most 15 minutes
@@ -40,6 +41,10 @@ class RetryPolicy:
     def expiry(self, received: float) -> float:
         """When the last attempt is made."""
         return received + LIFETIME / self.speed
+
+    def may_be_put_off(self, *, received: float, due: float, now: float) -> bool:
+        """Whether an attempt due at `due` (0.0: when it was received) may come later without counting as made."""
+        return now < min(self.expiry(received), max(received, due) + PUT_OFF / self.speed)
 
     def is_late(self, *, received: float, tried: float, now: float, late: float = LATE) -> bool:
         """Whether the attempt at `now` is the first after `late` seconds. tried: when the one before was."""

@@ -34,6 +34,7 @@ class FunctionSettings:
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
+    sites_table: destinations that are left alone. concurrency: how many deliver functions may run at once.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
     dkim_keys_table: what the relay signs with, by domain; dkim_kms_key: the ARN of the KMS key that it is sealed with.
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
@@ -58,6 +59,7 @@ class FunctionSettings:
     suppressions_table: str
     dkim_keys_table: str
     dkim_kms_key: str
+    sites_table: str
     content_bucket: str
     token_name: str
     spf_domain: str
@@ -79,6 +81,7 @@ class FunctionSettings:
     back_ends: BackEnds
     smarthost: Smarthost | None
     smarthost_secret: str
+    concurrency: int
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> "FunctionSettings":
@@ -117,6 +120,7 @@ class FunctionSettings:
             suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
             dkim_keys_table=text("RELAY_DKIM_KEYS_TABLE"),
             dkim_kms_key=text("RELAY_DKIM_KMS_KEY"),
+            sites_table=text("RELAY_SITES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
             spf_domain=text("RELAY_SPF_DOMAIN"),
@@ -135,6 +139,7 @@ class FunctionSettings:
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
             suppression_days=number("RELAY_SUPPRESSION_DAYS"),
+            concurrency=int(number("RELAY_DELIVER_CONCURRENCY")),
             **_back_ends(environment),
         )
 

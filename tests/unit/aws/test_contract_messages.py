@@ -21,7 +21,7 @@ Run = Callable[[Callable[[Messages], Awaitable[Any]]], Any]
 
 
 def messages_table(endpoint: str) -> str:
-    return make_table(endpoint, "id", "recipient_attempt", index=("account", "id"))
+    return make_table(endpoint, "tag", "row")
 
 
 @pytest.fixture(params=["fake", "dynamodb"])
@@ -46,7 +46,7 @@ def row(
     """age: seconds before NOW that the message was received."""
     received = NOW - age
     return Row(
-        id=id or new_id(received),
+        id=id or new_id(received, account),
         account=account,
         mail_from="",
         domain="example.net",
@@ -90,7 +90,7 @@ def test_the_same_rows_again_change_nothing(run: Run) -> None:
 
 
 def test_an_account_s_rows_come_newest_message_first(run: Run) -> None:
-    ids = {age: new_id(NOW - age) for age in (0, 10, 7200)}
+    ids = {age: new_id(NOW - age, "jo@example.com") for age in (0, 10, 7200)}
     rows = tuple(row(f"{name}@example.net", age=age, id=id) for age, id in ids.items() for name in "ab")
     other = row(account="you@example.com")
 
@@ -101,6 +101,28 @@ def test_an_account_s_rows_come_newest_message_first(run: Run) -> None:
         assert await messages.of_account("jo@example.com", limit=2) == rows[:2]
         assert await messages.of_account("jo@example.com", since=NOW + 1) == ()
         assert await messages.of_account("nobody@example.com") == ()
+
+    run(test)
+
+
+def test_an_id_that_begins_like_another_s_or_has_its_tag_is_another(run: Run) -> None:
+    rows = tuple(row(id=id) for id in ("018f-1", "x018f-1", "018f-10", "018f"))
+
+    async def test(messages: Messages) -> None:
+        await messages.put(rows)
+        assert [await messages.of_id(each.id) for each in rows] == [(each,) for each in rows]
+
+    run(test)
+
+
+def test_accounts_of_one_tag_keep_apart(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("relay.aws.messages.tag_of", lambda _account: "abcdef")
+    mine, theirs = row(id="018f-abcdef"), row(id="018e-abcdef", account="you@example.com")
+
+    async def test(messages: Messages) -> None:
+        await messages.put((mine, theirs))
+        assert await messages.of_account("jo@example.com") == (mine,)
+        assert await messages.of_account("you@example.com") == (theirs,)
 
     run(test)
 
@@ -147,10 +169,26 @@ def test_pages_and_unprocessed_items_are_followed(moto_endpoint: str, monkeypatc
 
 def test_a_row_expires(moto_endpoint: str) -> None:
     table = messages_table(moto_endpoint)
-    with_client(moto_endpoint, lambda client: DynamoMessages(client, table).put((row(),)))
+    one = row()
+    with_client(moto_endpoint, lambda client: DynamoMessages(client, table).put((one,)))
     (item,) = boto("dynamodb", moto_endpoint).scan(TableName=table)["Items"]
     assert item["expires"] == {"N": str(int(NOW) + 90 * 86_400)}
-    assert item["recipient_attempt"] == {"S": "a@example.net#deliver#0001"}
+    assert item["row"] == {"S": f"{one.id}#a@example.net#deliver#0001"}
+
+
+def test_a_row_is_one_item_and_two_if_its_id_has_no_tag(moto_endpoint: str) -> None:
+    table = messages_table(moto_endpoint)
+    tagged, plain = row(), row(id="018f-1")
+
+    async def test(client: Any) -> None:
+        messages = DynamoMessages(client, table)
+        await messages.put((tagged, plain))
+        assert await messages.of_id(plain.id) == (plain,)
+        assert set(await messages.of_account(plain.account)) == {tagged, plain}
+
+    with_client(moto_endpoint, test)
+    items = boto("dynamodb", moto_endpoint).scan(TableName=table)["Items"]
+    assert [sum(item["id"]["S"] == each.id for item in items) for each in (tagged, plain)] == [1, 2]
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -182,5 +220,6 @@ rows = st.builds(
 
 @given(rows)
 def test_a_row_survives_its_item(row: Row) -> None:
-    assert row_of(item_of(row)) == row
-    assert sort_key(row).rsplit("#", 2) == [row.outcome.recipient, row.stage, f"{row.outcome.attempt:04d}"]
+    assert row_of(item_of(row, "tag")) == row
+    rest = sort_key(row).removeprefix(f"{row.id}#")
+    assert rest.rsplit("#", 2) == [row.outcome.recipient, row.stage, f"{row.outcome.attempt:04d}"]

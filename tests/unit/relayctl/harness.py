@@ -17,6 +17,7 @@ from tests.fakes import (
     FakeDeadLetters,
     FakeLedger,
     FakeMessages,
+    FakePauses,
     FakeQueue,
     FakeReceipts,
     FakeSuppressions,
@@ -75,6 +76,7 @@ class FakeCloud:
         self.users = FakeAccounts()
         self.receipts = FakeReceipts()
         self.suppressions = FakeSuppressions()
+        self.pauses = FakePauses()
         self.stages = {stage: FakeStage() for stage in STAGES}
         self.service = Service("token", "spf.example", "smtp.example")
         self.asked: list[dict[str, Any]] = []

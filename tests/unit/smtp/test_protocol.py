@@ -109,7 +109,7 @@ def test_pipelined_envelope_is_one_write() -> None:
         Ask(b"", Phase.RCPT),
         Ask(b"", Phase.RCPT),
         Ask(b"", Phase.DATA),
-        Ask(CONTENT + b".\r\n", Phase.CONTENT),
+        Ask(CONTENT + b".\r\n", Phase.CONTENT, last=True),
     ]
     assert codes(result) == "250@CONTENT 250@CONTENT"
     assert (result.reset, result.usable) == (False, True)

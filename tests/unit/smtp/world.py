@@ -8,15 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from relay.ports import RecipientReply
+from relay.shaping import Table
+from relay.sites import Sites
 from relay.smtp.https import Fetch
 from relay.smtp.limits import Limits
 from relay.smtp.mx import Routes
 from relay.smtp.policies import Known, Policies
 from relay.smtp.reach import Reach
+from relay.smtp.shaping import Shaping
 from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
 from relay.submission import Delivery, Inline
-from tests.fakes import Failing, FakeClock
+from tests.fakes import Failing, FakeClock, FakePauses
 from tests.unit.smtp.scripted import Script, Sink
 from tests.unit.smtp.zone import Zone
 
@@ -54,6 +57,8 @@ class World:
     transport: SmtpTransport
     clock: FakeClock = field(default_factory=FakeClock)
     policies: FakePolicies = field(default_factory=FakePolicies)
+    shaping: Shaping | None = None
+    pauses: FakePauses = field(default_factory=FakePauses)
 
     async def send(
         self,
@@ -61,10 +66,11 @@ class World:
         content: bytes = CONTENT,
         domain: str = "b.example",
         left: float = 30.0,
+        id: str = "id",
         **more: Any,
     ) -> list[RecipientReply]:
         to = recipients or (A,)
-        delivery = Delivery("id", "account", "s@a.example", domain, 0, to, self.clock.now(), Inline(content), **more)
+        delivery = Delivery(id, "account", "s@a.example", domain, 0, to, self.clock.now(), Inline(content), **more)
         deadline = self.clock.now() + left
         return list(await self.transport.send(delivery, to, content, deadline=deadline))
 
@@ -75,9 +81,15 @@ class World:
 
 @asynccontextmanager
 async def world(
-    *scripts: Script, limits: Limits = LIMITS, ca_file: str | None = None, policy_port: int = 1
+    *scripts: Script,
+    limits: Limits = LIMITS,
+    ca_file: str | None = None,
+    policy_port: int = 1,
+    table: str = "",
+    workers: int = 1,
 ) -> AsyncIterator[World]:
-    """ca_file: whom policies trust. policy_port: where their hosts listen, instead of 443."""
+    """ca_file: whom policies trust. policy_port: where their hosts listen, instead of 443. table: of shaping, "" for
+    none; its sleeps take no time, they advance the clock. workers: who share it."""
     zone = Zone({"b.example": tuple((10 * n, f"mx{n}.b.example") for n, _ in enumerate(scripts, 1))})
     sinks: list[Sink] = []
     for n, script in enumerate(scripts, 1):
@@ -87,6 +99,14 @@ async def world(
     clock, store = FakeClock(), FakePolicies()
     routes = Routes(zone, "relay.example", Reach(opened=("127.0.0.0/8",)))
     fetch = Fetch(routes.addresses, lambda: verified_tls(ca_file), port=policy_port, seconds=SOON)
+    pauses, shaping = FakePauses(), None
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds)
+
+    if table:
+        sites = Sites(pauses, clock, chance=lambda: 0.0)
+        shaping = Shaping(Table.parse(table), sites, limits, clock, workers=workers, sleep=sleep)
     transport = SmtpTransport(
         routes=routes,
         policies=Policies(zone, store, fetch, clock),
@@ -96,9 +116,10 @@ async def world(
         limits=limits,
         verified=lambda: verified_tls(ca_file),
         chance=random.Random(1),
+        shaping=shaping,
     )
     try:
-        yield World(sinks, zone, transport, clock, store)
+        yield World(sinks, zone, transport, clock, store, shaping, pauses)
     finally:
         transport.close()
         for sink in sinks:

@@ -1,4 +1,13 @@
-"""ports.Messages on DynamoDB: one item a recipient, stage and attempt."""
+"""ports.Messages on DynamoDB: one item a recipient, stage and attempt, written once.
+
+    key     what it is                                  asked by message        asked by account
+    ---     ----------                                  ----------------        ----------------
+    tag     the account's, and the end of its ids       tag_in(id)              tag_of(account)
+    row     id#recipient#stage#attempt                  begins with id#         from the first id of that time on
+
+An index by account would cost a second write for each item. An id that was made without a tag is not found by
+account, so its rows are written under both tags.
+"""
 
 import asyncio
 import random
@@ -14,7 +23,6 @@ from relay.aws.items import (
     get_number,
     get_text,
     get_text_list,
-    items_of_id,
     number,
     pages,
     text,
@@ -22,6 +30,7 @@ from relay.aws.items import (
 )
 from relay.errors import OutageError
 from relay.failure_rules import FailureClass
+from relay.ids import tag_in, tag_of
 from relay.outcome import Outcome, State
 from relay.ports import Row
 from relay.submission import Proved
@@ -34,7 +43,7 @@ ID_SLACK: Final = 3600.0  # seconds that an id may be older than `received`
 
 
 class DynamoMessages:
-    """table: with the keys `id` and `recipient_attempt`, the index `account`, time to live in `expires`."""
+    """table: with the keys `tag` and `row`, time to live in `expires`."""
 
     def __init__(self, client: AwsClient, table: str) -> None:
         self._client = client
@@ -42,23 +51,33 @@ class DynamoMessages:
 
     async def put(self, rows: tuple[Row, ...]) -> None:
         # One call may not name a key twice; the last row of a key counts.
-        items = list({(row.id, sort_key(row)): item_of(row) for row in rows}.values())
+        by_key = {
+            (tag, sort_key(row)): item_of(row, tag) for row in rows for tag in (tag_in(row.id), tag_of(row.account))
+        }
+        items = list(by_key.values())
         batches = [items[start : start + BATCH] for start in range(0, len(items), BATCH)]
         await asyncio.gather(*(self._write([{"PutRequest": {"Item": item}} for item in batch]) for batch in batches))
 
     async def of_id(self, id: str) -> tuple[Row, ...]:
-        rows = [row_of(item) async for item in items_of_id(self._client, self._table, id)]
+        query = {
+            "TableName": self._table,
+            "ConsistentRead": True,
+            "KeyConditionExpression": "#tag = :tag AND begins_with(#row, :of_it)",
+            "ExpressionAttributeNames": {"#tag": "tag", "#row": "row"},
+            "ExpressionAttributeValues": {":tag": text(tag_in(id)), ":of_it": text(f"{id}#")},
+        }
+        rows = [row_of(item) async for item in pages(self._client, "Query", query)]
         return tuple(sorted(rows, key=_by_recipient))
 
     async def of_account(self, account: str, *, since: float = 0.0, limit: int = 1000) -> tuple[Row, ...]:
         query = {
             "TableName": self._table,
-            "IndexName": "account",
             "ScanIndexForward": False,
-            "KeyConditionExpression": "#account = :account AND #id >= :first",
-            "FilterExpression": "#received >= :since",
-            "ExpressionAttributeNames": {"#account": "account", "#id": "id", "#received": "received"},
+            "KeyConditionExpression": "#tag = :tag AND #row >= :first",
+            "FilterExpression": "#account = :account AND #received >= :since",
+            "ExpressionAttributeNames": {"#tag": "tag", "#row": "row", "#account": "account", "#received": "received"},
             "ExpressionAttributeValues": {
+                ":tag": text(tag_of(account)),
                 ":account": text(account),
                 ":first": text(_first_id(since - ID_SLACK)),
                 ":since": number(since),
@@ -85,12 +104,12 @@ class DynamoMessages:
 
 
 def sort_key(row: Row) -> str:
-    """recipient#stage#attempt. The stage: a message put off by validate and then by deliver has two rows
+    """id#recipient#stage#attempt. The stage: a message put off by validate and then by deliver has two rows
     of attempt 1."""
-    return f"{row.outcome.recipient}#{row.stage}#{row.outcome.attempt:04d}"
+    return f"{row.id}#{row.outcome.recipient}#{row.stage}#{row.outcome.attempt:04d}"
 
 
-def item_of(row: Row) -> Item:
+def item_of(row: Row, tag: str) -> Item:
     outcome = row.outcome
     # Most messages have no warnings: the names of a verdict or two, and no attribute where there is nothing.
     receipts = {"receipts": text_list(row.proved.receipts)} if row.proved.receipts else {}
@@ -102,8 +121,9 @@ def item_of(row: Row) -> Item:
         **warnings,
         **failure,
         **via,
+        "tag": text(tag),
+        "row": text(sort_key(row)),
         "id": text(row.id),
-        "recipient_attempt": text(sort_key(row)),
         "account": text(row.account),
         "mail_from": text(row.mail_from),
         "domain": text(row.domain),

@@ -3,12 +3,13 @@
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Callable
 from typing import Final, TypeVar, cast
 
 from relay.smtp import protocol
 from relay.smtp.limits import Limits
-from relay.smtp.login import Login, authenticate
-from relay.smtp.protocol import Capabilities, Exchange, Phase, RefusedError
+from relay.smtp.order import Order
+from relay.smtp.protocol import Ask, Capabilities, Exchange, Phase, RefusedError
 from relay.smtp.replies import MOST_WAITING, ProtocolError, Reply, ReplyReader
 from relay.smtp.tls import Tls
 
@@ -40,10 +41,13 @@ class TlsFailedError(Exception):
 
 
 class Connection(asyncio.BufferedProtocol):
-    """An SMTP session. Use `connect` to make one.
+    """An SMTP session. Use `relay.smtp.connect` to make one.
 
     host, address: the remote. tls: "TLSv1.3", "TLSv1.3 verified" or "". capabilities: after EHLO.
-    transactions: how many were run. opened: loop time.
+    transactions: how many were run. opened: loop time. order: what is known of how it answers.
+
+    Exchanges may overlap (RFC 2920 §3.1): one's envelope is written behind the other's content, and its answers are
+    those that come after the other's.
     """
 
     def __init__(self, host: str, address: str, limits: Limits) -> None:
@@ -58,8 +62,14 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
         self._room = memoryview(bytearray(ROOM))  # our own: asyncio.Protocol allocates 256 KiB for each read
         self._reader = ReplyReader()
-        self._replies: deque[Reply] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self.order = Order()
+        self._replies: deque[Reply] = deque()  # that nobody waits for yet
+        self._waiting: deque[tuple[asyncio.Future[Reply | None], float, float]] = deque()  # in the order of what was
+        # written: (reply or None at the end, seconds that it may take, loop time by which it must be there)
+        self._running: list[object] = []  # exchanges, likewise
+        self._held: list[bytes] = []  # content, which goes out with the envelope that may follow
+        self._behind = 0  # octets written behind content
+        self._closing = False
         self._writable: asyncio.Future[None] | None = None
         self._expires = 0.0
         self._timer: asyncio.TimerHandle | None = None
@@ -70,10 +80,20 @@ class Connection(asyncio.BufferedProtocol):
         return f"{self.host}[{self.address}]"
 
     @property
+    def in_use(self) -> bool:
+        """An exchange is run on it."""
+        return bool(self._running)
+
+    @property
     def fit(self) -> bool:
-        """Nothing came unasked and it isn't closed, worn or old: another message may be sent on it."""
+        """Nothing came unasked and it isn't in use, closed, worn or old: another message may be sent on it."""
+        return self._silent and not self._running and self.lasts
+
+    @property
+    def lasts(self) -> bool:
+        """It's neither worn nor old, nor about to be closed."""
         return (
-            self._silent
+            not self._closing
             and self.transactions < self._limits.per_connection
             and self._loop.time() - self.opened < self._limits.longest_connection
         )
@@ -84,41 +104,55 @@ class Connection(asyncio.BufferedProtocol):
 
     @property
     def _flushed(self) -> bool:
-        """Nothing waits on this side to be sent, as far as that is still known."""
-        return bool(self._broken) or self._transport is None or not self._transport.get_write_buffer_size()
+        """No content waits on this side to be sent, as far as that is still known."""
+        if self._broken or self._transport is None:
+            return True
+        return not self._held and self._transport.get_write_buffer_size() <= self._behind
 
-    async def run(self, exchange: Exchange[T], *, until: float) -> T:
+    async def run(self, exchange: Exchange[T], *, until: float, hand_over: Callable[[], bool] | None = None) -> T:
         """Drive `exchange`; until: loop time by which it is over.
 
         BrokenError, and the connection is gone; RefusedError as the exchange has it. An exchange's content is
-        not sent unless the least wait for its answer still fits.
+        not sent unless the least wait for its answer still fits. hand_over: called when all but the content is
+        written, of a server that answers in order: whether another exchange is run from now on. Its envelope, if it
+        is written at once, goes out with the content.
         """
-        phase, whole = Phase.MAIL, True
+        phase = Phase.MAIL
+        self._running.append(exchange)
         try:
-            data, phase = next(exchange)
+            ask = next(exchange)
             while True:
-                if data:
-                    if phase is Phase.CONTENT:
-                        self._before_content(until)
-                    whole = await self._write(data, until)
-                reply = self._replies.popleft() if self._replies else await self._reply(phase, until)
-                if phase is Phase.CONTENT and reply.ok and not (whole and self._flushed):
-                    raise ProtocolError("an answer before the message was sent")  # so not to the final dot
-                data, phase = exchange.send(reply)
+                phase = ask.phase
+                if phase is Phase.CONTENT:
+                    reply = await self._content(ask, until, hand_over)
+                else:
+                    if ask.data:
+                        await self._write(ask.data, until)
+                    reply = self._replies.popleft() if self._replies else await self._reply(phase, until)
+                    if phase is Phase.MAIL:
+                        self.order.mail(reply)
+                ask = exchange.send(reply)
         except StopIteration as result:
             value: T = result.value
             return value
         except ProtocolError as error:
-            self.abort()
+            self._drop(exchange)
             raise BrokenError(phase, str(error)) from None
         except RefusedError:
             raise
         except BaseException:
-            self.abort()
+            self._drop(exchange)
             raise
+        finally:
+            self._running.remove(exchange)
+            if self._closing and not self._running:
+                self.close()
 
     def close(self) -> None:
-        """QUIT, without waiting for the answer."""
+        """QUIT, without waiting for the answer; once nothing is run any more."""
+        if self._running:
+            self._closing = True
+            return
         if self._transport is not None and not self._broken:
             self._transport.write(b"QUIT\r\n")
             self._transport.close()
@@ -181,14 +215,20 @@ class Connection(asyncio.BufferedProtocol):
         if self._broken:
             return
         try:
-            self._replies += self._reader.feed(bytes(self._room[:nbytes]))
+            replies = self._reader.feed(bytes(self._room[:nbytes]))
         except ProtocolError as error:
             self._end(str(error))
             return
+        waiting = self._waiting
+        for reply in replies:
+            if waiting:
+                _answer(waiting.popleft()[0], reply)
+            else:
+                self._replies.append(reply)
         if len(self._replies) > MOST_WAITING:
             self._end("replies that nobody asked for")
-        elif self._replies:
-            _wake(self._waiter)
+        elif replies and waiting:
+            self._expire_first()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end("connection lost" if exc else "connection closed by the remote server")
@@ -210,16 +250,31 @@ class Connection(asyncio.BufferedProtocol):
             # Taken for the final dot's answer, a reply too many would lose the message.
             raise BrokenError(Phase.DATA, "a reply that nobody asked for")
 
+    async def _content(self, ask: Ask, until: float, hand_over: Callable[[], bool] | None) -> Reply:
+        """Writes it, and returns what answers the final dot."""
+        self._before_content(until)
+        began, whole = self._loop.time(), True
+        followed = bool(ask.last and hand_over and self.order.kept and len(ask.data) <= BLOCK and hand_over())
+        if followed:
+            self._held.append(ask.data)
+            self._loop.call_soon(self._flush)  # after the other exchange, which begins in the same turn of the loop
+        else:
+            whole = await self._write(ask.data, until)
+        reply = self._replies.popleft() if self._replies else await self._reply(Phase.CONTENT, until)
+        if reply.ok and not (whole and self._flushed):
+            raise ProtocolError("an answer before the message was sent")  # so not to the final dot
+        self.order.content(reply, self._loop.time() - began, followed=followed)
+        return reply
+
     async def _reply(self, phase: Phase, until: float) -> Reply:
         if not self._broken:
-            self._waiter = self._loop.create_future()
-            self._expire(min(self._loop.time() + self._limits.wait(phase), until))
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-        if self._replies:  # also what came before the connection broke
-            return self._replies.popleft()
+            coming: asyncio.Future[Reply | None] = self._loop.create_future()
+            self._waiting.append((coming, self._limits.wait(phase), until))
+            if len(self._waiting) == 1:
+                self._expire_first()
+            reply = await coming
+            if reply is not None:
+                return reply
         raise BrokenError(phase, self._broken)
 
     async def _write(self, data: bytes, until: float) -> bool:
@@ -227,6 +282,10 @@ class Connection(asyncio.BufferedProtocol):
         transport = self._transport
         if transport is None or self._broken:
             return False
+        if self._held:
+            self._held.append(data)
+            return True
+        self._behind = self._behind + len(data) if len(self._running) > 1 else 0
         if len(data) <= BLOCK:
             transport.write(data)
             return True
@@ -240,6 +299,26 @@ class Connection(asyncio.BufferedProtocol):
                 return False
         return True
 
+    def _flush(self) -> None:
+        """The content of one message and, if it is there, the envelope of the next."""
+        content, *behind = self._held or (b"",)
+        self._held = []
+        if self._transport is not None and not self._broken:
+            self._behind = sum(map(len, behind))
+            self._transport.write(b"".join((content, *behind)))
+
+    def _drop(self, exchange: object) -> None:
+        """It failed. If another one still waits for its answer, that comes first."""
+        if self._running[0] is exchange:
+            self.abort()
+        else:
+            self._closing = True
+
+    def _expire_first(self) -> None:
+        """The time for a reply begins when all those before it are there."""
+        _, seconds, until = self._waiting[0]
+        self._expire(min(self._loop.time() + seconds, until))
+
     def _expire(self, when: float) -> None:
         """One timer serves all waits: when it fires early, it is set to the time that then holds."""
         self._expires = when
@@ -250,7 +329,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _tick(self) -> None:
         self._timer = None
-        if self._waiter is None and self._writable is None:
+        if not self._waiting and self._writable is None:
             return
         if self._loop.time() >= self._expires:
             self._end("no answer in time")
@@ -266,83 +345,15 @@ class Connection(asyncio.BufferedProtocol):
             self._timer = None
         if self._transport is not None and not self._transport.is_closing():
             self._transport.abort()
-        _wake(self._waiter)
+        while self._waiting:
+            _answer(self._waiting.popleft()[0], None)
         _wake(self._writable)
         self._writable = None
 
 
-async def connect(
-    host: str,
-    address: str,
-    port: int,
-    *,
-    name: str,
-    limits: Limits,
-    tls: Tls | None,
-    until: float,
-    login: Login | None = None,
-) -> Connection:
-    """A connection that is ready for its first transaction.
-
-    address: what is dialled; `host` is never looked up here. name: ours, for EHLO. tls: None for plaintext even if
-    STARTTLS is offered. until: loop time. login: for AUTH, which needs verified TLS. BrokenError (SilentError),
-    RefusedError (greeting, EHLO or AUTH refused), TlsFailedError.
-    """
-    connection = await _open(host, address, port, limits, tls if tls and tls.implicit else None, until)
-    try:
-        await connection.run(protocol.greeting(), until=until)
-        connection.capabilities = await connection.run(protocol.hello(name), until=until)
-        if connection.tls:
-            pass  # from the first octet on
-        elif tls is not None and connection.capabilities.starttls:
-            await connection.start_tls(tls, until=until)
-            connection.capabilities = await _hello_again(connection, name, until)
-        elif tls is not None and tls.verified:
-            connection.close()
-            raise TlsFailedError("STARTTLS is not offered")
-        if login is not None:
-            assert tls is not None and tls.verified  # noqa: PT018 - a password is for the server it belongs to
-            await connection.run(authenticate(connection.capabilities, login), until=until)
-    except RefusedError:
-        connection.close()
-        raise
-    except BaseException:
-        connection.abort()
-        raise
-    return connection
-
-
-async def _open(host: str, address: str, port: int, limits: Limits, implicit: Tls | None, until: float) -> Connection:
-    loop = asyncio.get_running_loop()
-    try:
-        async with asyncio.timeout_at(min(loop.time() + limits.connect, until)):
-            _, connection = await loop.create_connection(
-                lambda: Connection(host, address, limits),
-                address,
-                port,
-                ssl=implicit.context if implicit else None,
-                server_hostname=host if implicit else None,
-                ssl_handshake_timeout=limits.tls if implicit else None,
-            )
-    except TimeoutError:
-        raise SilentError(Phase.CONNECT, "no connection in time") from None
-    except ssl.SSLCertVerificationError as error:
-        raise TlsFailedError(f"certificate: {error.verify_message}") from None
-    except ssl.SSLError as error:
-        raise TlsFailedError(f"handshake: {type(error).__name__}") from None
-    except OSError as error:
-        raise BrokenError(Phase.CONNECT, error.strerror or "no connection") from None
-    if implicit is not None:
-        connection.secured(implicit)
-    return connection
-
-
-async def _hello_again(connection: Connection, name: str, until: float) -> Capabilities:
-    """RFC 3207 §4.2: what was offered before TLS is forgotten. TLS 1.3 may fail as late as here."""
-    try:
-        return await connection.run(protocol.hello(name), until=until)
-    except BrokenError as error:
-        raise TlsFailedError(str(error)) from None
+def _answer(wait: "asyncio.Future[Reply | None]", reply: Reply | None) -> None:
+    if not wait.done():
+        wait.set_result(reply)
 
 
 def _wake(waiter: "asyncio.Future[None] | None") -> None:

@@ -15,7 +15,8 @@ class Limits:
 
     content: for the final dot's answer, cut to what is left of the invocation (the RFC wants 600; giving
     up early risks a duplicate). least: no content is sent unless that much is left to wait for the answer.
-    policy: for an MTA-STS policy, by HTTPS. block: for the remote to take more of a large message.
+    policy: for an MTA-STS policy, by HTTPS. turn: for a connection to a site that is shaped, or a turn at its rate.
+    block: for the remote to take more of a large message.
     per_connection: messages. hosts: MX hosts whose addresses are looked up; addresses: how many of these are tried.
     """
 
@@ -31,6 +32,7 @@ class Limits:
     content: float = 600.0
     reset: float = 10.0
     policy: float = 20.0
+    turn: float = 60.0
     least: float = 60.0
     idle: float = 10.0
     hosts: int = 10

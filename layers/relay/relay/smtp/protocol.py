@@ -32,10 +32,12 @@ class Phase(StrEnum):
 
 
 class Ask(NamedTuple):
-    """Write `data` (if any), then wait for the next reply, which answers `phase`."""
+    """Write `data` (if any), then wait for the next reply, which answers `phase`. last: nothing more is written
+    for this exchange, so that the next one's envelope may follow at once (RFC 2920 §3.1)."""
 
     data: bytes
     phase: Phase
+    last: bool = False
 
 
 Exchange = Generator[Ask, Reply, T]
@@ -174,7 +176,8 @@ def transaction(
     if data is not None and not closing:
         if data.code == 354:
             # A pipelined DATA may be taken although no recipient was: RFC 2920 §3.1 has us send the dot alone.
-            decided = yield Ask(message.stuffed, Phase.CONTENT) if accepted else Ask(b".\r\n", Phase.DATA)
+            last = all(answer.reply.ok for answer in answers)  # else another transaction may be for the rest
+            decided = yield Ask(message.stuffed, Phase.CONTENT, last) if accepted else Ask(b".\r\n", Phase.DATA)
             phase = Phase.CONTENT
         else:
             decided, phase = data, Phase.DATA

@@ -4,13 +4,15 @@ import asyncio
 import random
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from relay.errors import TemporaryError
 from relay.ports import Clock, RecipientReply
 from relay.smtp import protocol
 from relay.smtp.attempt import Attempt
-from relay.smtp.client import BrokenError, Connection, SilentError, TlsFailedError, connect
+from relay.smtp.client import BrokenError, Connection, SilentError, TlsFailedError
+from relay.smtp.connect import connect
 from relay.smtp.limits import Limits
 from relay.smtp.login import Login
 from relay.smtp.mx import NO_ROUTE, NoRouteError, Route, Routes
@@ -19,6 +21,8 @@ from relay.smtp.policies import Policies
 from relay.smtp.pool import BusyError, Pool, Slot
 from relay.smtp.protocol import NO_TIME, Message, Phase, RefusedError, Result
 from relay.smtp.replies import Reply
+from relay.smtp.shaping import Shaping
+from relay.smtp.shared import Shared
 from relay.smtp.silence import Silence
 from relay.smtp.sts import Mode
 from relay.smtp.tls import Tls, opportunistic_tls, verified_tls
@@ -39,7 +43,8 @@ class SmtpTransport:
     """routes, policies: where mail goes, and what the domain demands on the way. host_name: ours, for EHLO.
     port: where remote servers listen. verified: makes the TLS context for who demands a valid certificate.
     chance: the order among equal MXs. tls: instead of whatever certificate there is; policies are None then.
-    login: for AUTH, asked for at each connection; its TemporaryError is one of ours.
+    login: for AUTH, asked for at each connection; its TemporaryError is one of ours. shaping: how much a site may be
+    asked, and when; without it `limits` hold for all.
     """
 
     def __init__(
@@ -55,6 +60,7 @@ class SmtpTransport:
         chance: random.Random | None = None,
         tls: Tls | None = None,
         login: Callable[[], Awaitable[Login]] | None = None,
+        shaping: Shaping | None = None,
     ) -> None:
         self._routes = routes
         self._policies = policies
@@ -69,6 +75,8 @@ class SmtpTransport:
         self._chance = chance or random.SystemRandom()
         self._login = login
         self._silence = Silence(port)
+        self._shaping = shaping
+        self._shared = Shared(self._pool, self._limits)
 
     async def send(
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
@@ -78,21 +86,43 @@ class SmtpTransport:
         attempt = Attempt(recipients)
         try:
             route, tls = await self._way(delivery.domain, until)
+            if self._shaping is not None:
+                return await self._shaped(self._shaping, attempt, delivery, content, route, tls, until)
             async with self._pool.slot((route.site, tls), until=until - self._limits.least) as slot:
-                message = Message.prepare(
-                    delivery.mail_from,
-                    content,
-                    smtputf8=delivery.smtputf8,
-                    ret=delivery.ret,
-                    envid=delivery.envid,
-                    dsn=delivery.dsn,
-                )
-                await self._deliver(attempt, message, route, tls, slot, until)
+                await self._deliver(attempt, _prepared(delivery, content), route, tls, slot, until)
         except NoRouteError as error:
             attempt.fail(error.reply)
         except BusyError:
             attempt.fail(BUSY)
         return attempt.replies()
+
+    async def _shaped(
+        self,
+        shaping: Shaping,
+        attempt: Attempt,
+        delivery: Delivery,
+        content: bytes,
+        route: Route,
+        tls: Tls,
+        until: float,
+    ) -> tuple[RecipientReply, ...]:
+        """As the destination wants it: when it is its turn, or not now."""
+        shaped = shaping.of(route.site)
+        turn = min(until - self._limits.least, asyncio.get_running_loop().time() + self._limits.turn)
+        try:
+            async with self._shared.slot((route.site, tls), shaped, until=turn) as slot:
+                # asked again: it may have come to be left alone while this one waited
+                put_off = await shaping.enter(shaped, delivery) or await shaping.turn(
+                    delivery, until - self._limits.least - asyncio.get_running_loop().time()
+                )
+                if put_off is not None:
+                    return put_off.replies(attempt.pending)
+                await self._deliver(attempt, _prepared(delivery, content), route, tls, slot, until)
+        except BusyError:
+            return shaping.busy().replies(attempt.pending)
+        replies = attempt.replies()
+        shaping.heard(shaped, delivery, replies)
+        return replies
 
     def close(self) -> None:
         """Close idle connections."""
@@ -183,7 +213,7 @@ class SmtpTransport:
                     address,
                     self._port,
                     name=self._host_name,
-                    limits=self._limits,
+                    limits=self._shaping.of(route.site).limits if self._shaping else self._limits,
                     tls=way,
                     until=until,
                     login=await self._login() if self._login else None,
@@ -235,8 +265,11 @@ class SmtpTransport:
             try:
                 exchange = protocol.transaction(connection.capabilities, message, recipients, pace)
                 connection.transactions += 1
-                result = await connection.run(exchange, until=until)
+                behind = connection.in_use
+                result = await connection.run(exchange, until=until, hand_over=partial(slot.hand_over, connection))
             except BrokenError as error:
+                if behind:
+                    slot.distrust()  # maybe it did not stand an envelope right behind a message
                 # After content was sent the answer is lost, not the message: no other host may get it now.
                 attempt.fail(
                     _broken(error),
@@ -245,7 +278,7 @@ class SmtpTransport:
                     phase=error.phase,
                     over=error.phase is Phase.CONTENT,
                 )
-                return error.phase is not Phase.MAIL
+                return error.phase is Phase.CONTENT or (error.phase is not Phase.MAIL and not behind)
             rest = _note(attempt, connection, recipients, result)
             if not rest or result.reset or not result.usable:
                 break
@@ -283,6 +316,17 @@ def _note(attempt: Attempt, connection: Connection, recipients: tuple[str, ...],
     if rest:
         attempt.fail(NO_TIME, connection.remote, connection.tls, phase=Phase.RCPT)
     return tuple(rest)
+
+
+def _prepared(delivery: Delivery, content: bytes) -> Message:
+    return Message.prepare(
+        delivery.mail_from,
+        content,
+        smtputf8=delivery.smtputf8,
+        ret=delivery.ret,
+        envid=delivery.envid,
+        dsn=delivery.dsn,
+    )
 
 
 def _broken(error: BrokenError) -> Reply:
