@@ -46,6 +46,7 @@ test-pythons: ## the unit tests under every supported Python that this machine h
 BENCH ?=
 bench: setup ## the figures of docs/scale.md and others (a quarter of an hour; for the gateway BENCH="--rounds 5")
 	@$(BIN)/python bench/proof.py
+	@$(BIN)/python bench/dkim.py
 	@$(BIN)/python -m bench.deliver
 	@$(BIN)/python -m bench.round_trip
 	@$(BIN)/python -m bench.invocation

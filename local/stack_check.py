@@ -39,6 +39,7 @@ DECLARED_ONLY: Final[Mapping[str, frozenset[str]]] = {
     "AWS::Lambda::EventSourceMapping": frozenset({"Tags"}),
     "AWS::Lambda::LayerVersion": frozenset({"CompatibleArchitectures", "CompatibleRuntimes", "Content", "LayerName"}),
     "AWS::IAM::Role": frozenset({"AssumeRolePolicyDocument", "ManagedPolicyArns", "Tags"}),
+    "AWS::KMS::Key": frozenset({"Description", "KeyPolicy", "Tags"}),
     "AWS::Logs::LogGroup": frozenset({"Tags"}),
 }
 
@@ -221,6 +222,11 @@ def _log_group(aws: Aws, name: str) -> Properties:
     raise LookupError(f"no log group is named {name}")
 
 
+def _kms_key(aws: Aws, id: str) -> Properties:
+    """moto can't describe a key that a stack made: it takes the policy for text."""
+    return {"EnableKeyRotation": aws.client("kms").get_key_rotation_status(KeyId=id)["KeyRotationEnabled"]}
+
+
 LOOKUPS: Final[Mapping[str, Callable[[Aws, str], Properties]]] = {
     "AWS::SQS::Queue": _queue,
     "AWS::DynamoDB::Table": _table,
@@ -229,5 +235,6 @@ LOOKUPS: Final[Mapping[str, Callable[[Aws, str], Properties]]] = {
     "AWS::Lambda::EventSourceMapping": _mapping,
     "AWS::Lambda::LayerVersion": _layer,
     "AWS::IAM::Role": _role,
+    "AWS::KMS::Key": _kms_key,
     "AWS::Logs::LogGroup": _log_group,
 }

@@ -25,6 +25,7 @@ from relayctl.service import service_of, template_parameters
 # Where a local system's state file has what a stack has among its outputs.
 LOCAL_NAMES = {
     "AccountsFunctionName": ("functions", "AccountsFunction"),
+    "DkimFunctionName": ("functions", "DkimFunction"),
     "MessagesTableName": ("tables", "MessagesTable"),
     "LedgerTableName": ("tables", "LedgerTable"),
     "AccountsTableName": ("tables", "AccountsTable"),
@@ -47,6 +48,7 @@ class AwsCloud:
         outputs = facts.outputs
         self._functions = functions
         self._accounts_function = outputs["AccountsFunctionName"]
+        self._dkim_function = outputs["DkimFunctionName"]
         self.messages = DynamoMessages(client, outputs["MessagesTableName"])
         self.ledger = DynamoLedger(client, outputs["LedgerTableName"])
         self.users = DynamoAccounts(client, outputs["AccountsTableName"])
@@ -59,6 +61,9 @@ class AwsCloud:
 
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
         return await invoke(self._functions, self._accounts_function, event)
+
+    async def dkim(self, event: dict[str, Any]) -> dict[str, Any]:
+        return await invoke(self._functions, self._dkim_function, event)
 
 
 def _stage(client: AwsClient, outputs: Mapping[str, str], name: str) -> StageQueue:

@@ -94,6 +94,10 @@ class Cloud(Protocol):
         """Invoke the accounts function; its answer. TemporaryError if that failed."""
         ...
 
+    async def dkim(self, event: dict[str, Any]) -> dict[str, Any]:
+        """So the dkim function."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Context:

@@ -85,14 +85,15 @@ def registrable(text: str) -> str:
         raise UsageError(f"USER {text!r}: {error.safe}") from None
 
 
-def domain_name(text: str) -> str:
-    """A-labels, also of a name with the dot at its end that DNS writes; UsageError if it is no domain."""
+def domain_name(text: str, what: str = "--domain") -> str:
+    """A-labels, also of a name with the dot at its end that DNS writes; UsageError if it is no domain. what: its name
+    among the arguments."""
     try:
         return parse_domain(text.removesuffix("."))
     except AddressError as error:
         alone = _domain_in(text)
         why = f"give the domain alone, such as {alone}" if alone else error.safe
-        raise UsageError(f"--domain {text!r}: {why}") from None
+        raise UsageError(f"{what} {text!r}: {why}") from None
 
 
 def _domain_in(text: str) -> str:

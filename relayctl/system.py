@@ -25,9 +25,10 @@ late (451 after DATA), slow (takes 3 s), drop and lost (no answer).
 
 The AWS part is moto, in memory: when it stops, what is in it is gone. With
 --aws-endpoint it is whatever answers there: CloudFormation, IAM, Lambda, Logs,
-S3, SQS, DynamoDB and SNS as moto has them, with any credentials. It only keeps
-the functions' settings; they run here. The stack is named mailrelay and stays
-when this stops; one that is there is used again, with the mail on its queues.
+S3, SQS, DynamoDB, KMS and SNS as moto has them, with any credentials. It only
+keeps the functions' settings; they run here. The stack is named mailrelay and
+stays when this stops; one that is there is used again, with the mail on its
+queues.
 """
 DEMO_EPILOG: Final = """\
 example:

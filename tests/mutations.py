@@ -364,6 +364,23 @@ MUTATIONS: Final = (
         "tests/unit/test_deliver_stops.py::test_a_disabled_account_s_mail_waits_and_goes_on",
     ),
     Mutation(
+        4,
+        "sign the header's bytes alone of large content",
+        "layers/relay/relay/proof/message.py",
+        "return verifies or any(each.key for each in asked.values())",
+        "return verifies",
+        "tests/unit/test_signing_stage.py::test_stored_content_is_signed_whole_and_stays",
+    ),
+    Mutation(
+        5,
+        "send mail unsigned while KMS is away",
+        "layers/relay/relay/proof/message.py",
+        'signature = (await self._signing.sign(content, header, ours)).decode("ascii") if ours else ""',
+        "signature = (await asyncio.gather(self._signing.sign(content, header, ours), return_exceptions=True))[0]\n"
+        '        signature = signature.decode("ascii") if isinstance(signature, bytes) else ""',
+        "tests/unit/test_signing_stage.py::test_an_outage_of_ours_sends_nothing_unsigned_and_ends_nothing",
+    ),
+    Mutation(
         8,
         "ask a server that wants to be left alone",
         "layers/relay/relay/smtp/transport.py",

@@ -13,10 +13,13 @@ from aws_lambda_powertools.metrics import MetricUnit
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
+from relay.aws.dkim_keys import DynamoDkimKeys
+from relay.aws.kms import KmsSealer
 from relay.aws.ledger import DynamoLedger
 from relay.aws.queue import SqsQueue
 from relay.aws.receipts import DynamoReceipts
 from relay.clock import SystemClock
+from relay.dkim_signer import DkimSigner
 from relay.dns import DnspythonResolver
 from relay.encoding import decode_submission
 from relay.hold import TellOwner
@@ -79,7 +82,7 @@ def compose() -> Parts:
     stage = Validate(
         judge=judge,
         tell=tell,
-        check=MessageCheck(Remembered(resolver, clock), clock, DkimCheck(settings.dkim)),
+        check=_check(settings, client, clock, logger, Remembered(resolver, clock)),
         validate_queue=queue,
         deliver_queue=deliver_queue,
         record_queue=SqsQueue(client, settings.record_queue_url),
@@ -117,6 +120,20 @@ def _judge(settings: FunctionSettings, client: AwsClient, clock: Clock, resolver
             hold=settings.hold_seconds / settings.clock_speed,
         ),
     )
+
+
+def _check(
+    settings: FunctionSettings, client: AwsClient, clock: Clock, logger: Logger, resolver: Resolver
+) -> MessageCheck:
+    signer = DkimSigner(
+        keys=DynamoDkimKeys(client, settings.dkim_keys_table),
+        sealer=KmsSealer(client, settings.dkim_kms_key),
+        resolver=resolver,
+        clock=clock,
+        speed=settings.clock_speed,
+        warn=lambda domain, why: logger.warning("leaves unsigned", extra={"domain": domain, "why": why}),
+    )
+    return MessageCheck(resolver, clock, DkimCheck(settings.dkim), signer)
 
 
 def handler(event: dict[str, Any], context: Context) -> dict[str, Any]:

@@ -9,6 +9,7 @@ declare -A package=(
   [libio-socket-ssl-perl]=perl:IO::Socket::SSL [libauthen-sasl-perl]=perl:Authen::SASL
   [libmime-tools-perl]=perl:MIME::Parser
   [libmail-deliverystatus-bounceparser-perl]=perl:Mail::DeliveryStatus::BounceParser
+  [libmail-dkim-perl]=perl:Mail::DKIM::Verifier
   [libsasl2-modules]='/usr/lib/*/sasl2/libplain.so' [openssl]=openssl [gpg]=gpg
 )
 # These start a service where an init system runs, and that is not ours to do.

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from relay import retry
+from relay import dkim_keys, retry
 
 STAGES = ("Validate", "Deliver", "Record")
 TIMEOUTS = {"Validate": 60, "Deliver": 300, "Record": 60}
@@ -109,6 +109,39 @@ def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
     }
 
 
+def allowed(function: str) -> dict[str, set[str]]:
+    """Of a function's own statements: what is allowed, by resource."""
+    found: dict[str, set[str]] = {}
+    for policy in properties(function)["Policies"]:
+        for each in policy.get("Statement", ()):
+            actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
+            found.setdefault(str(each["Resource"]), set()).update(actions)
+    return found
+
+
+def test_who_makes_keys_cannot_open_them_and_who_signs_cannot_make_them() -> None:
+    key, table = "{'GetAtt': 'DkimKmsKey.Arn'}", "{'GetAtt': 'DkimKeysTable.Arn'}"
+    rights = {name: allowed(name) for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
+    assert {name: each[key] for name, each in rights.items() if key in each} == {
+        "ValidateFunction": {"kms:Decrypt"},
+        "DkimFunction": {"kms:Encrypt"},
+    }
+    assert rights["DkimFunction"].keys() == {key, table}
+    assert {name for name, each in rights.items() if table in each} == {"ValidateFunction", "DkimFunction"}
+    assert not [each for rest in rights.values() for actions in rest.values() for each in actions if "*" in each]
+
+
+def test_the_key_that_seals_is_kept_and_rotates() -> None:
+    key = RESOURCES["DkimKmsKey"]
+    assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
+    assert key["Properties"]["EnableKeyRotation"] is True
+
+
+def test_old_keys_stay_published_as_long_as_mail_may_wait() -> None:
+    (rule,) = properties("ContentBucket")["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] <= dkim_keys.KEPT_DAYS
+
+
 def test_mail_leaves_to_the_recipients_own_servers_unless_said_otherwise() -> None:
     assert TEMPLATE["Parameters"]["BackEnds"]["Default"] == "mx"
     names = ("BackEndRules", "Smarthost", "SmarthostSecret", "SmarthostNetworks", "SmarthostCa", "SesIdentities")
@@ -135,6 +168,9 @@ def test_only_deliver_may_touch_the_sites_and_one_at_a_time() -> None:
     assert allowed == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
 
 
-@pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table") and name != "AccountsTable"])
+FOR_EVER = {"AccountsTable", "DkimKeysTable"}
+
+
+@pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table") and name not in FOR_EVER])
 def test_what_is_not_for_ever_has_a_time_to_live(name: str) -> None:
     assert properties(name)["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}

@@ -14,7 +14,7 @@ from relay.hold import TellOwner
 from relay.outcome import Outcome, Report, State
 from relay.ports import Claimed
 from relay.proof.judge import Judged
-from relay.proof.message import MessageCheck, MessageProof
+from relay.proof.message import Asked, MessageCheck, MessageProof
 from relay.proof.ruling import Question, Standing
 from relay.proof.verdict import Problem, Proof, Verdict
 from relay.retry import LIFETIME, RetryPolicy
@@ -35,11 +35,14 @@ class Check(MessageCheck):
         self.wanted = False
         self.seen: list[bytes] = []
 
-    def needs_content(self, header: Header) -> bool:
+    async def asked(self, header: Header) -> Asked:
+        return {}
+
+    def needs_content(self, header: Header, asked: Asked) -> bool:
         return self.wanted
 
     async def __call__(
-        self, content: bytes, header: Header, envelope: str, verdicts: Mapping[str, Verdict]
+        self, content: bytes, header: Header, envelope: str, verdicts: Mapping[str, Verdict], asked: Asked
     ) -> MessageProof:
         assert verdicts.keys() >= set(header.senders()) | ({envelope} - {""})
         self.seen.append(content)

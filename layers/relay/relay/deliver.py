@@ -230,6 +230,7 @@ class Deliver:
                 content = data
             case Stored(key, _):
                 content = await self._content.get(key)
+        content = delivery.signature.encode("ascii") + content  # no copy where there is none
         replies = await self._transport.send(delivery, recipients, content, deadline=deadline)
         if all(each.put_off for each in replies) and self._may_be_put_off(delivery):
             raise _PutOffError(max(each.put_off for each in replies))

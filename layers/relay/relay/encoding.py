@@ -24,7 +24,7 @@ VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
 # optional fields and their defaults
-LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}, "proved": NOTHING_PROVED}
+LATER: Final = {"tried": 0.0, "ret": "", "envid": "", "dsn": {}, "proved": NOTHING_PROVED, "signature": ""}
 MOST_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out how it packs, nor the memory unpacked
 MOST_UNPACKED: Final = 67_108_864  # octets, of a message that somebody else may have put there
 ENVELOPE_ROOM: Final = 24_576  # what 100 recipients and the other fields may take of a message
@@ -161,6 +161,7 @@ def _delivery(fields: dict[str, Any]) -> Delivery:
         chunk=int(fields["chunk"]),
         notice=bool(fields["notice"]),
         proved=_proved(fields),
+        signature=_text(fields.get("signature", "")),
     )
 
 

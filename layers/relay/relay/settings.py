@@ -36,6 +36,7 @@ class FunctionSettings:
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
     sites_table: destinations that are left alone. concurrency: how many deliver functions may run at once.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
+    dkim_keys_table: what the relay signs with, by domain; dkim_kms_key: the ARN of the KMS key that it is sealed with.
     dmarc_required: a domain without a DMARC policy is refused, else warned. dkim: "off", "warn" or "require".
     verdict_shortest, verdict_longest: seconds that a good verdict serves, whatever its TTLs. verdict_stale: the age up
     to which it serves while DNS doesn't answer; hold_seconds: how long mail waits for records that were good before.
@@ -56,6 +57,8 @@ class FunctionSettings:
     receipts_table: str
     policies_table: str
     suppressions_table: str
+    dkim_keys_table: str
+    dkim_kms_key: str
     sites_table: str
     content_bucket: str
     token_name: str
@@ -115,6 +118,8 @@ class FunctionSettings:
             receipts_table=text("RELAY_RECEIPTS_TABLE"),
             policies_table=text("RELAY_POLICIES_TABLE"),
             suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
+            dkim_keys_table=text("RELAY_DKIM_KEYS_TABLE"),
+            dkim_kms_key=text("RELAY_DKIM_KMS_KEY"),
             sites_table=text("RELAY_SITES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),

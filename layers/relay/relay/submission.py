@@ -96,7 +96,8 @@ class Delivery:
     domain: the recipients' domain (A-labels, lower case). chunk: 0, 1, ... within the domain,
     numbered the same way however often validation is run.
     notice: it is a notice (RFC 3464), for which no further notice is ever sent.
-    proved: what validation found.
+    proved: what validation found. signature: header fields of the relay's that leave above the content, whole with
+    their CRLF: not in it, which stays the sender's, to be sent again or quoted.
     """
 
     id: str
@@ -117,6 +118,7 @@ class Delivery:
     envid: str = ""
     dsn: Mapping[str, Dsn] = field(default_factory=dict)
     proved: Proved = NOTHING_PROVED
+    signature: str = ""
 
     @property
     def key(self) -> "DeliveryKey":

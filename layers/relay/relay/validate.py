@@ -182,21 +182,22 @@ class Validate:
     ) -> None:
         envelope = submission.mail_from.rpartition("@")[2]
         verdicts = {each.verdict.domain: each.verdict for each in judged}
-        if isinstance(submission.content, Stored) and self._check.needs_content(header):
+        asked = await self._check.asked(header)
+        if isinstance(submission.content, Stored) and self._check.needs_content(header, asked):
             async with self._large:
                 content = await self._content.get(submission.content.key)
-                found = await self._check(content, read_header(content), envelope, verdicts)
+                found = await self._check(content, read_header(content), envelope, verdicts, asked)
         else:
-            found = await self._check(header.content, header, envelope, verdicts)
+            found = await self._check(header.content, header, envelope, verdicts, asked)
         proved = replace(proved, warnings=(*proved.warnings, *found.warnings))
         if found.refusal:  # RFC 7372 X.7.22: no valid author-matched DKIM signature
             await self._refuse(submission, _Final(State.REJECTED, 550, "5.7.22", found.refusal), proved)
         elif found.unknown:
             await self._defer(submission, _Final(State.DEFERRED, 451, "4.4.3", found.unknown), proved)
         else:
-            await self._accept(submission, proved)
+            await self._accept(submission, proved, found.signature)
 
-    async def _accept(self, submission: Submission, proved: Proved) -> None:
+    async def _accept(self, submission: Submission, proved: Proved, signature: str) -> None:
         parts = recipients_by_part(submission.rcpt_to)
         content = submission.content
         if isinstance(content, Inline) and not fits_inline(content.data, len(parts)):
@@ -204,7 +205,7 @@ class Validate:
         await _all(
             self._send(
                 self._deliver_queue,
-                encode_delivery(_delivery(submission, content, part, recipients, proved)),
+                encode_delivery(_delivery(submission, content, part, recipients, proved, signature)),
                 submission,
             )
             for part, recipients in parts.items()
@@ -353,7 +354,12 @@ def _proved(judged: Iterable[Judged]) -> Proved:
 
 
 def _delivery(
-    submission: Submission, content: Content, part: tuple[str, int], recipients: tuple[str, ...], proved: Proved
+    submission: Submission,
+    content: Content,
+    part: tuple[str, int],
+    recipients: tuple[str, ...],
+    proved: Proved,
+    signature: str,
 ) -> Delivery:
     domain, chunk = part
     return Delivery(
@@ -372,6 +378,7 @@ def _delivery(
         envid=submission.envid,
         dsn=dsn_of(submission.dsn, recipients),
         proved=proved,
+        signature=signature,
     )
 
 

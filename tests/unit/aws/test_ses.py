@@ -36,10 +36,11 @@ def send(
     left: float = 250.0,
     patience: float = PATIENCE,
     warn: Any = lambda _: None,
+    signature: str = "",
 ) -> list[RecipientReply]:
     clock = FakeClock()
     to = recipients or (A,)
-    delivery = Delivery("id", "account", mail_from, "b.example", 0, to, 0.0, Inline(content))
+    delivery = Delivery("id", "account", mail_from, "b.example", 0, to, 0.0, Inline(content), signature=signature)
 
     async def use(client: AwsClient) -> list[RecipientReply]:
         transport = SesTransport(client, clock, patience=patience, warn=warn)
@@ -130,6 +131,15 @@ def test_the_request() -> None:
         "Destination": {"ToAddresses": [A]},
         "Content": {"Raw": {"Data": base64.b64encode(CONTENT).decode()}},
     }
+
+
+def test_a_signature_of_the_relays_stays_behind() -> None:
+    """It covers Date, which SES changes, and 8-bit content, which SES may convert."""
+    signature = "DKIM-Signature: v=1; a=rsa-sha256; d=a.example; h=from:date:message-id;\r\n\tb=AAAA\r\n"
+    ((reply,), server) = scenario(in_turn(SENT), A, content=signature.encode() + CONTENT, signature=signature)
+    assert reply.ok
+    (body,) = server.bodies
+    assert base64.b64decode(json.loads(body)["Content"]["Raw"]["Data"]) == CONTENT
 
 
 def error(code: str, words: str = "words", status: int = 400) -> bytes:

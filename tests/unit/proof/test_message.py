@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+from collections.abc import Collection, Sequence
 from functools import cache
 
 import dkim
@@ -9,8 +10,9 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
+from relay.dkim_keys import Ready
 from relay.dns import DnspythonResolver
-from relay.header import read_header
+from relay.header import Header, read_header
 from relay.ports import TxtAnswer
 from relay.proof.message import DkimCheck, MessageCheck, MessageProof
 from relay.proof.verdict import Policy, Verdict
@@ -38,6 +40,14 @@ def signed(domain: str, message: bytes = MESSAGE) -> bytes:
     return bytes(dkim.sign(message, b"s", domain.encode(), key()[0], include_headers=[b"from", b"subject"])) + message
 
 
+class NobodyAsked:
+    async def ready(self, domains: Collection[str]) -> dict[str, Ready]:
+        return {}
+
+    async def sign(self, content: bytes, header: Header, ready: Sequence[Ready]) -> bytes:
+        raise AssertionError("nobody asked for it")
+
+
 ZONE = """d.example. TXT "v=spf1 -all"
 _dmarc.d.example. TXT "v=DMARC1; p=none"
 other.example. TXT "-"
@@ -63,10 +73,10 @@ def prove(
     }
     with TestDnsServer(zone(*keys)) as server:
         server.servfail.add(servfail)
-        prover = MessageCheck(DnspythonResolver((server.address,)), FakeClock(), check)
+        prover = MessageCheck(DnspythonResolver((server.address,)), FakeClock(), check, NobodyAsked())
         header = read_header(content)
-        assert prover.needs_content(header) is (check is not DkimCheck.OFF and b"DKIM-Signature" in content)
-        return asyncio.run(prover(content, header, envelope, verdicts))
+        assert prover.needs_content(header, {}) is (check is not DkimCheck.OFF and b"DKIM-Signature" in content)
+        return asyncio.run(prover(content, header, envelope, verdicts, {}))
 
 
 def test_signed_by_the_from_domain() -> None:
@@ -196,15 +206,16 @@ def test_silence_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
             return await asyncio.Event().wait()  # type: ignore[return-value]
 
     content = signed("d.example")
-    prover = MessageCheck(Silent(), FakeClock(), DkimCheck.REQUIRE)
-    found = asyncio.run(prover(content, read_header(content), "d.example", {"d.example": Verdict("d.example")}))
+    prover = MessageCheck(Silent(), FakeClock(), DkimCheck.REQUIRE, NobodyAsked())
+    verdicts = {"d.example": Verdict("d.example")}
+    found = asyncio.run(prover(content, read_header(content), "d.example", verdicts, {}))
     assert "DNS" in found.unknown
 
 
 def test_off_asks_nothing() -> None:
     with TestDnsServer(zone("d.example")) as server:
-        prover = MessageCheck(DnspythonResolver((server.address,)), FakeClock(), DkimCheck.OFF)
+        prover = MessageCheck(DnspythonResolver((server.address,)), FakeClock(), DkimCheck.OFF, NobodyAsked())
         content = signed("d.example")
         verdicts = {"d.example": Verdict("d.example", policy=RELAXED)}
-        assert asyncio.run(prover(content, read_header(content), "d.example", verdicts)) == MessageProof()
+        assert asyncio.run(prover(content, read_header(content), "d.example", verdicts, {})) == MessageProof()
         assert not server.queries

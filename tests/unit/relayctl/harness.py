@@ -82,6 +82,10 @@ class FakeCloud:
         self.asked: list[dict[str, Any]] = []
         self.answer: dict[str, Any] = {"ok": True, "accounts": [{"user": "User@login.example"}]}
 
+    async def dkim(self, event: dict[str, Any]) -> dict[str, Any]:
+        self.asked.append(event)
+        return self.answer
+
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
         self.asked.append(event)
         return self.answer

@@ -46,7 +46,9 @@ class SesTransport:
         self, delivery: Delivery, recipients: tuple[str, ...], content: bytes, *, deadline: float
     ) -> tuple[RecipientReply, ...]:
         """ports.Transport.send. What SES can't send, it isn't given: a permanent refusal at EHLO, as where a server
-        lacks what the message needs."""
+        lacks what the message needs. A signature of the relay's stays behind: it covers Date and Message-ID, which SES
+        changes, and SES signs for its identities itself."""
+        content = content.removeprefix(delivery.signature.encode("ascii"))
         refusal = unfit(delivery.mail_from, content, smtputf8=delivery.smtputf8)
         replies = {each: _unfit(each, refusal or NO_SMTPUTF8) for each in recipients if refusal or not each.isascii()}
         rest = [each for each in recipients if each not in replies]

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final
@@ -18,6 +18,7 @@ from typing import Any, Final
 from relay.errors import PermanentError, TemporaryError
 from relay.header import Field, Header
 from relay.ports import DnsStatus, Resolver, TxtAnswer
+from relay.proof.dkim_canonical import canonical_body, canonical_field, signed_fields
 from relay.proof.dkim_tags import (
     Claim,
     Problem,
@@ -37,7 +38,6 @@ MAX_RECORD: Final = 4_096  # octets of a key record
 MAX_RECORDS: Final = 4  # key records of one name
 
 IN_THE_LOOP: Final = 65_536  # octets of content; more is checked in a thread
-_CHUNK: Final = 65_536
 
 # RFC 5322 §3.6, RFC 2045 §3, RFC 2369 §3, RFC 8058 §3.1
 ONCE: Final = (
@@ -46,9 +46,6 @@ ONCE: Final = (
 )
 
 _B_VALUE: Final = re.compile(rb"((?:^|;)[ \t\r\n]*b[ \t\r\n]*=)[^;]*")
-_WSP_RUN: Final = re.compile(rb"[ \t]{2,}|\t")
-_CUT: Final = re.compile(rb"[ \t]*+(?:\r\n|[^ \t])")  # a piece ends neither among blanks nor between CR and LF
-_MANY_CRLF: Final = b"\r\n" * 512
 
 _Answers = Mapping[str, TxtAnswer | TemporaryError]
 
@@ -246,36 +243,16 @@ def _rsa_verifies(key: dict[str, int], signature: bytes, digest: Any) -> bool:
 def _header_hash(content: bytes, header: Header, claim: Claim) -> Any:
     """§3.7: the fields of h=, then the signature itself with b= empty and without its last CRLF."""
     digest = hashlib.sha256()
-    for each in _signed_fields(header, claim):
-        digest.update(_canonical_field(content[each.start : each.end], claim.relaxed_header))
+    for each in signed_fields(header, claim.names, own=claim.field):
+        digest.update(canonical_field(content[each.start : each.end], claim.relaxed_header))
     own = claim.field
     name, value = content[own.start : own.value_start], content[own.value_start : own.end - 2]
     emptied = name + _B_VALUE.sub(rb"\1", value) + b"\r\n"
-    digest.update(_canonical_field(emptied, claim.relaxed_header)[:-2])
+    digest.update(canonical_field(emptied, claim.relaxed_header)[:-2])
     return digest
 
 
-def _signed_fields(header: Header, claim: Claim) -> Iterator[Field]:
-    """§5.4.2: of fields with one name, from the bottom up. What h= names in vain stands for nothing (§3.5)."""
-    left: dict[bytes, list[Field]] = {name: [] for name in claim.names}
-    for each in header.fields:
-        if each.name in left and each is not claim.field:
-            left[each.name].append(each)
-    for name in claim.names:
-        if left[name]:
-            yield left[name].pop()
-
-
-# --- canonicalization: §3.4 ------------------------------------------------------------------------
-
-
-def _canonical_field(text: bytes, relaxed: bool) -> bytes:
-    """§3.4.1, §3.4.2. text: a whole field with its CRLF."""
-    if not relaxed:
-        return text
-    name, _, value = text.partition(b":")
-    unfolded = _WSP_RUN.sub(b" ", value.replace(b"\r\n", b""))
-    return name.rstrip(b" \t").lower() + b":" + unfolded.strip(b" ") + b"\r\n"
+# --- the body's hashes: §3.7 -----------------------------------------------------------------------
 
 
 @dataclass
@@ -302,43 +279,8 @@ class _Body:
         """The size of the canonical body, and its hash for each l=."""
         hashes = {each.length: hashlib.sha256() for each in self.claims if each.relaxed_body is relaxed}
         size = 0
-        for piece in _canonical_body(self.content, self.start, relaxed):
+        for piece in canonical_body(self.content, self.start, relaxed):
             for length, digest in hashes.items():
                 digest.update(piece if length is None else piece[: max(length - size, 0)])
             size += len(piece)
         return size, {length: digest.digest() for length, digest in hashes.items()}
-
-
-def _canonical_body(content: bytes, start: int, relaxed: bool) -> Iterator[bytes]:
-    """§3.4.3, §3.4.4, piece by piece."""
-    position, empty, text = start, 0, False  # empty: CRLFs held back, which don't count at the end of the body
-    while position < len(content):
-        cut = _CUT.match(content, position + _CHUNK)
-        following = cut.end() if cut else len(content)
-        piece, position = content[position:following], following
-        if relaxed:
-            if b"\t" in piece or b"  " in piece:
-                piece = _WSP_RUN.sub(b" ", piece)
-            piece = piece.replace(b" \r\n", b"\r\n")
-        end = _end_of_text(piece)
-        if end:
-            yield from _crlfs(empty)
-            yield piece[:end]
-            empty, text = 0, True
-        empty += (len(piece) - end) // 2
-    if text or not relaxed:
-        yield b"\r\n"
-
-
-def _end_of_text(piece: bytes) -> int:
-    """Where the CRLFs at the end of `piece` begin."""
-    end = len(piece)
-    for ending in (_MANY_CRLF, b"\r\n"):
-        while piece.endswith(ending, 0, end):
-            end -= len(ending)
-    return end
-
-
-def _crlfs(count: int) -> Iterator[bytes]:
-    for begin in range(0, count, _CHUNK):
-        yield b"\r\n" * min(count - begin, _CHUNK)
