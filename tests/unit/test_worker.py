@@ -188,7 +188,7 @@ def test_temporary_error_and_the_queue_away_too_fails_the_record(
 
 
 def test_a_stage_that_overruns_fails_its_record_only(worker: QueueWorker[Message], stage: Stage, log: StringIO) -> None:
-    assert worker.handle(event("a", "endless"), Context(2_001)) == failures("id-1")
+    assert worker.handle(event("a", "endless"), Context(2_500)) == failures("id-1")  # half a second for "a"
     assert stage.done == ["a"]
     assert "out of time" in log.getvalue()
 
