@@ -1,21 +1,19 @@
 """What the gateway logs: one function per event, one JSON line each (docs/log.md). Fields are listed here and nowhere
 else, so no password, AUTH line, header or content can get among them. What is logged is counted, too."""
 
-import json
 import sys
 import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import PurePath
-from typing import Final
 
 from relay.errors import RelayError
+from relay.json_text import dump
 from relay.ports import Clock
 from smtp_gateway.metrics import Count, Metrics
 from smtp_gateway.replies import Reply
 
 Write = Callable[[str], object]
-_JSON: Final = json.JSONEncoder(separators=(",", ":"))  # json.dumps would make one for each line
 
 
 def to_stdout(line: str) -> None:
@@ -136,7 +134,7 @@ class Log:
 
     def _line(self, event: str, **fields: object) -> None:
         time = round(self._clock.now(), 3)
-        line = _JSON.encode({"event": event, "time": time, **fields}) + "\n"
+        line = dump({"event": event, "time": time, **fields}) + "\n"
         try:
             self._write(line)
         except OSError:  # a full disk, a reader that has gone: mail goes on without

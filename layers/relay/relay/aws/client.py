@@ -7,13 +7,14 @@ effect: callers use only calls that bear it.
 
 import asyncio
 import hashlib
-import json
 import random
 import re
 import time
 from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
 
 from relay.aws.credentials import Chain, CredentialSource, Given
 from relay.aws.http import Message, NotConnectedError, Origin, Pool
@@ -119,7 +120,7 @@ class AwsClient:
         OutageError when all tries failed; AwsError when AWS refused it.
         """
         headers = (("content-type", f"application/x-amz-json-{version}"), ("x-amz-target", target))
-        body = (payload if isinstance(payload, str) else json.dumps(payload, separators=(",", ":"))).encode()
+        body = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
         if answer is None:
@@ -231,7 +232,7 @@ def _error(name: str, response: Response) -> AwsError:
 
 def _fields(body: bytes) -> dict[str, Any] | None:
     try:
-        fields = json.loads(body)
+        fields = orjson.loads(body)
     except ValueError:
         return None
     return fields if isinstance(fields, dict) else None

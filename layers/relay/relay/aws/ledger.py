@@ -15,9 +15,10 @@ A write whose answer was lost is sent again by the client: its condition holds f
 it changes nothing and says yes.
 """
 
-import json
 from collections.abc import Iterable
 from typing import Any, Final
+
+import orjson
 
 from relay.aws.client import AwsClient, AwsError
 from relay.aws.items import (
@@ -243,8 +244,8 @@ def _dump(outcome: Outcome) -> str:
     fields = encode_outcome(outcome)
     del fields["recipient"]
     fields["text"] = outcome.text.encode("utf-8", "replace")[:LONGEST_TEXT].decode("utf-8", "ignore")
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+    return orjson.dumps(fields).decode()
 
 
 def _load(recipient: str, packed: str) -> Outcome:
-    return decode_outcome({"recipient": recipient, **json.loads(packed)})
+    return decode_outcome({"recipient": recipient, **orjson.loads(packed)})
