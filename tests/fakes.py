@@ -6,7 +6,7 @@ Each can be told to fail: `fail_next(error, ...)` queues errors for the coming c
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
@@ -179,7 +179,7 @@ class FakeLedger(Failing):
             return Superseded(entry)
         if entry.claimed_until > now and entry.owner != owner:
             return Held(entry.claimed_until)
-        entry = replace(entry, attempt=delivery.attempt, due=delivery.due, owner=owner, claimed_until=until)
+        entry = entry._replace(attempt=delivery.attempt, due=delivery.due, owner=owner, claimed_until=until)
         self.items[delivery.key] = entry
         return Claimed(entry)
 
@@ -194,13 +194,13 @@ class FakeLedger(Failing):
             return  # our own write, whose answer was lost
         now_known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
         until = 0.0 if final else entry.claimed_until
-        self.items[key] = replace(entry, outcomes=now_known, final=final, claimed_until=until)
+        self.items[key] = entry._replace(outcomes=now_known, final=final, claimed_until=until)
 
     async def advance(self, key: DeliveryKey, *, owner: str, attempt: int, due: float) -> None:
         self._maybe_fail()
         entry = self.items.get(key)
         if entry is not None and entry.owner == owner and not entry.final:
-            self.items[key] = replace(entry, attempt=attempt, due=due, owner="", claimed_until=0.0)
+            self.items[key] = entry._replace(attempt=attempt, due=due, owner="", claimed_until=0.0)
 
     async def refuse(self, key: DeliveryKey, *, attempt: int, outcomes: tuple[Outcome, ...]) -> LedgerEntry:
         self._maybe_fail()
@@ -219,7 +219,7 @@ class FakeLedger(Failing):
         as_read = (entry.attempt, entry.owner) == (read.attempt, read.owner)
         if as_read and not entry.final and entry.claimed_until <= now:
             known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
-            entry = replace(entry, owner=owner, claimed_until=0.0, final=True, outcomes=known)
+            entry = entry._replace(owner=owner, claimed_until=0.0, final=True, outcomes=known)
             self.items[read.key] = entry
         return entry
 

@@ -1,7 +1,7 @@
 """relay.cancel: what is stopped, what isn't, and that every recipient still has one final state."""
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -177,7 +177,7 @@ class Racing(FakeLedger):
 
     async def cancel(self, read: LedgerEntry, **options: object) -> LedgerEntry:  # type: ignore[override]
         if read.attempt == 2:
-            self.items[read.key] = replace(read, attempt=3)
+            self.items[read.key] = read._replace(attempt=3)
         return await super().cancel(read, **options)  # type: ignore[arg-type]
 
 

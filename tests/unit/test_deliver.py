@@ -1,6 +1,6 @@
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -135,7 +135,7 @@ def test_delivered(world: World) -> None:
 )
 def test_states(world: World, answer: tuple[int, str], age: float, attempt: int, state: State) -> None:
     world.transport.answers = {A: answer}
-    world.run(replace(DELIVERY, rcpt_to=(A,), received=NOW - age, attempt=attempt))
+    world.run(DELIVERY._replace(rcpt_to=(A,), received=NOW - age, attempt=attempt))
     (outcome,) = world.reported()[0].outcomes
     assert outcome.state is state
     assert (outcome.next_due > 0) == (state is State.DEFERRED)
@@ -144,11 +144,11 @@ def test_states(world: World, answer: tuple[int, str], age: float, attempt: int,
 
 def test_what_is_left_is_the_next_attempt(world: World) -> None:
     world.transport.answers = {B: LATER, C: NEVER}
-    world.run(replace(DELIVERY, rcpt_to=(A, B, C)))
+    world.run(DELIVERY._replace(rcpt_to=(A, B, C)))
     due = NOW + DELAYS[0] * 1.05
     ((following, delay),) = world.queued()
-    assert following == replace(
-        DELIVERY, rcpt_to=(B,), attempt=2, due=due, content=Stored("content/id", len(CONTENT)), tried=NOW
+    assert following == DELIVERY._replace(
+        rcpt_to=(B,), attempt=2, due=due, content=Stored("content/id", len(CONTENT)), tried=NOW
     )
     assert delay == pytest.approx(due - NOW)
     assert world.content.items == {"content/id": CONTENT}
@@ -174,7 +174,7 @@ def test_what_is_left_is_the_next_attempt(world: World) -> None:
 def test_content_by_reference_is_loaded_and_stays_where_it_is(world: World) -> None:
     world.content.items = {"k": CONTENT}
     world.transport.answers = {A: LATER, B: NEVER}
-    world.run(replace(DELIVERY, content=Stored("k", len(CONTENT))))
+    world.run(DELIVERY._replace(content=Stored("k", len(CONTENT))))
     assert world.transport.sent[0][2] == CONTENT
     assert world.content.items == {"k": CONTENT}
     assert world.queued()[0][0].content == world.reported()[0].content == Stored("k", len(CONTENT))
@@ -188,7 +188,7 @@ def test_a_report_of_success_has_no_content(world: World) -> None:
 def test_what_was_asked_about_notices_goes_along(world: World) -> None:
     a, b = Dsn("SUCCESS"), Dsn("NEVER", "rfc822;b@b.example")
     world.transport.answers = {B: LATER}
-    world.run(replace(DELIVERY, ret="HDRS", envid="e1", dsn={A: a, B: b}))
+    world.run(DELIVERY._replace(ret="HDRS", envid="e1", dsn={A: a, B: b}))
     (report,) = world.reported()
     assert (report.ret, report.envid, report.dsn, report.tried) == ("HDRS", "e1", {A: a, B: b}, 0.0)
     ((following, _),) = world.queued()
@@ -197,14 +197,14 @@ def test_what_was_asked_about_notices_goes_along(world: World) -> None:
 
 @pytest.mark.parametrize(("notify", "quoted"), [("SUCCESS,DELAY", Inline(CONTENT)), ("FAILURE", None)])
 def test_a_success_that_is_to_be_told_brings_the_header(world: World, notify: str, quoted: Inline | None) -> None:
-    world.run(replace(DELIVERY, dsn={B: Dsn(notify)}))
+    world.run(DELIVERY._replace(dsn={B: Dsn(notify)}))
     assert world.reported()[0].content == quoted
     assert world.content.items == {}
 
 
 @pytest.mark.parametrize(("ahead", "delay"), [(5.0, 5.0), (899.0, 899.0), (5000.0, 900.0)])
 def test_not_due_yet_is_another_hop(world: World, ahead: float, delay: float) -> None:
-    early = replace(DELIVERY, attempt=3, due=NOW + ahead)
+    early = DELIVERY._replace(attempt=3, due=NOW + ahead)
     world.run(early)
     assert world.queued() == [(early, delay)]
     assert world.transport.sent == []
@@ -213,7 +213,7 @@ def test_not_due_yet_is_another_hop(world: World, ahead: float, delay: float) ->
 
 def test_a_hop_carries_large_content_by_reference(world: World) -> None:
     content = b"x" * 20_000 + b"\r\n"
-    world.run(replace(DELIVERY, content=Inline(content), due=NOW + 60))
+    world.run(DELIVERY._replace(content=Inline(content), due=NOW + 60))
     assert world.queued()[0][0].content == Stored("content/id", 20_002)
     assert world.content.items == {"content/id": content}
 
@@ -304,7 +304,7 @@ def test_an_attempt_that_the_ledger_has_left_behind_is_dropped(world: World) -> 
 
 def test_missing_content_is_our_fault_and_bounces_nothing(world: World) -> None:
     with pytest.raises(PermanentError):
-        world.run(replace(DELIVERY, content=Stored("gone", 5)))
+        world.run(DELIVERY._replace(content=Stored("gone", 5)))
     assert (world.queued(), world.reported()) == ([], [])
     assert world.states() == {}
 
@@ -315,7 +315,7 @@ def test_an_outage_of_ours_bounces_nothing(world: World, part: str) -> None:
     world.transport.answers = {A: LATER, B: LATER}
     getattr(world, part).fail = TemporaryError("away")
     with pytest.raises(TemporaryError):
-        world.run(replace(DELIVERY, content=Stored("k", len(CONTENT))))
+        world.run(DELIVERY._replace(content=Stored("k", len(CONTENT))))
     assert all(state is State.DEFERRED for entry in world.ledger.items for state in world.states().values())
 
 
@@ -325,7 +325,7 @@ def test_the_note_of_what_was_sent_is_tried_until_time_is_out(world: World) -> N
     assert world.paused == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
     assert world.states() == {A: State.DELIVERED, B: State.DELIVERED}
 
-    other = replace(DELIVERY, id="other")
+    other = DELIVERY._replace(id="other")
     world.ledger.fail_next(None, *[TemporaryError("away")] * 100)
     with pytest.raises(TemporaryError):
         world.run(other)
@@ -335,7 +335,7 @@ def test_the_note_of_what_was_sent_is_tried_until_time_is_out(world: World) -> N
 def test_a_lost_claim_reports_nothing(world: World) -> None:
     def steal() -> None:
         entry = world.ledger.items[DELIVERY.key]
-        world.ledger.items[DELIVERY.key] = replace(entry, owner="other")
+        world.ledger.items[DELIVERY.key] = entry._replace(owner="other")
 
     world.transport.meanwhile = steal
     with pytest.raises(PermanentError):
@@ -345,7 +345,7 @@ def test_a_lost_claim_reports_nothing(world: World) -> None:
 
 def test_a_notice_stays_a_notice(world: World) -> None:
     world.transport.answers = {A: LATER}
-    world.run(replace(DELIVERY, notice=True, mail_from=""))
+    world.run(DELIVERY._replace(notice=True, mail_from=""))
     assert world.reported()[0].notice
     assert world.queued()[0][0].notice
 
@@ -371,10 +371,10 @@ def test_large_content_is_held_by_few_at_once(world: World) -> None:
 
     world.stage._content = Counting()
     size = MEMORY // COPIES // 2
-    world.run(*(replace(DELIVERY, id=f"{n}", content=Stored(f"{n}", size)) for n in range(6)))
+    world.run(*(DELIVERY._replace(id=f"{n}", content=Stored(f"{n}", size)) for n in range(6)))
     assert len(world.transport.sent) == 6
     assert peak == 2
-    world.run(replace(DELIVERY, id="huge", content=Stored("huge", 10 * size)))
+    world.run(DELIVERY._replace(id="huge", content=Stored("huge", 10 * size)))
     assert len(world.transport.sent) == 7
 
 

@@ -1,7 +1,6 @@
 """A destination that is left alone, or whose turn it isn't: the same attempt later, counted as made in the end."""
 
 import asyncio
-from dataclasses import replace
 
 import pytest
 
@@ -10,7 +9,7 @@ from relay.errors import TemporaryError
 from relay.outcome import Outcome, State
 from relay.ports import RecipientReply, Suppression
 from relay.retry import DELAYS, LEAST, LIFETIME, PUT_OFF
-from relay.submission import Delivery, Stored
+from relay.submission import Delivery, Inline, Stored
 from tests.unit.test_deliver import CONTENT, DELIVERY, LATER, NOW, A, B, World
 
 WHY = "the destination is left alone for a while: it said 421 4.7.0"
@@ -42,7 +41,7 @@ class Paused(World):
 @pytest.mark.parametrize("attempt", [1, 7])
 def test_before_the_claim_it_costs_no_write(attempt: int) -> None:
     world = Paused(gate=NOW + 60)
-    delivery = replace(DELIVERY, attempt=attempt, due=NOW - 5)
+    delivery = DELIVERY._replace(attempt=attempt, due=NOW - 5)
     world.run(delivery)
     assert world.queued() == [(delivery, 60.0)]
     assert (world.ledger.items, world.transport.sent, world.outcomes(), world.observed) == ({}, [], [], [])
@@ -78,7 +77,7 @@ def test_it_is_queued_before_the_claim_ends() -> None:
 
 def test_large_content_goes_by_reference() -> None:
     world = Paused(gate=NOW + 60)
-    world.run(replace(DELIVERY, content=replace(DELIVERY.content, data=b"x" * 20_000)))  # type: ignore[call-arg]
+    world.run(DELIVERY._replace(content=Inline(b"x" * 20_000)))
     ((queued, _),) = world.queued()
     assert isinstance(queued.content, Stored)
 
@@ -100,7 +99,7 @@ def test_what_was_put_off_for_an_hour_is_an_attempt_that_failed(
 ) -> None:
     """So it is seen in its trace, and its sender is told in time."""
     world = Paused(gate, transport=NOW + 60)
-    world.run(replace(DELIVERY, received=received, due=due, attempt=attempt))
+    world.run(DELIVERY._replace(received=received, due=due, attempt=attempt))
     assert {(each.state, each.attempt, each.text) for each in world.outcomes()} == {(State.DEFERRED, attempt, WHY)}
     ((queued, delay),) = world.queued()
     assert (queued.attempt, delay) == (attempt + 1, min(900.0, DELAYS[attempt - 1] * 1.05))
@@ -108,7 +107,7 @@ def test_what_was_put_off_for_an_hour_is_an_attempt_that_failed(
 
 def test_it_expires_while_the_destination_is_left_alone() -> None:
     world = Paused(NOW + 1800, NOW + 1800)
-    old = replace(DELIVERY, received=NOW - LIFETIME + 100, due=NOW - 5, attempt=LEAST)
+    old = DELIVERY._replace(received=NOW - LIFETIME + 100, due=NOW - 5, attempt=LEAST)
     world.run(old)
     assert world.queued() == [(old, pytest.approx(100.0))]
     world.clock.advance(100)

@@ -58,7 +58,7 @@ def test_a_dead_address_is_refused_and_the_others_get_it(world: World) -> None:
 def test_no_server_is_asked_and_no_content_loaded_if_all_are_suppressed(world: World) -> None:
     suppress(world)
     suppress(world, replace(DEAD, address="b@b.example", id="", reason="unsubscribed"))
-    world.run(replace(DELIVERY, content=Stored("gone", 5)))
+    world.run(DELIVERY._replace(content=Stored("gone", 5)))
     assert world.transport.sent == []
     assert {each.enhanced for each in outcomes(world).values()} == {"5.1.1", "5.7.1"}
     assert "unsubscribed" in outcomes(world)[B].text
@@ -69,7 +69,7 @@ def test_no_server_is_asked_and_no_content_loaded_if_all_are_suppressed(world: W
 @pytest.mark.parametrize("recipient", ["A@b.example", "a@b.example"])
 def test_capitals_bring_nobody_back_to_life(world: World, recipient: str) -> None:
     suppress(world)
-    world.run(replace(DELIVERY, rcpt_to=(recipient,)))
+    world.run(DELIVERY._replace(rcpt_to=(recipient,)))
     assert outcomes(world)[recipient].state is State.SUPPRESSED
 
 
@@ -88,7 +88,7 @@ def test_it_is_looked_up_once_an_attempt_and_only_under_a_claim(world: World) ->
     world.transport.answers = {A: LATER}
     world.run(DELIVERY, DELIVERY, DELIVERY)
     assert world.suppressions.checked == 1
-    world.run(replace(DELIVERY, due=NOW + 5))
+    world.run(DELIVERY._replace(due=NOW + 5))
     assert world.suppressions.checked == 1
 
 
@@ -113,7 +113,7 @@ def test_to_forget_is_no_duty(world: World) -> None:
 
 def test_a_message_that_was_cancelled_before_its_first_attempt(world: World) -> None:
     asyncio.run(world.suppressions.cancel("id", now=NOW))
-    world.run(replace(DELIVERY, content=Stored("gone", 5)))
+    world.run(DELIVERY._replace(content=Stored("gone", 5)))
     assert world.transport.sent == []
     assert world.states() == {A: State.CANCELLED, B: State.CANCELLED}
     (report,) = world.reported()
@@ -155,7 +155,7 @@ def test_a_disabled_account_s_mail_waits_and_goes_on(world: World) -> None:
 
 def test_it_waits_no_longer_than_any_mail(world: World) -> None:
     world.disabled = {"account"}
-    world.run(replace(DELIVERY, attempt=20, received=NOW - LIFETIME))
+    world.run(DELIVERY._replace(attempt=20, received=NOW - LIFETIME))
     assert world.states() == {A: State.EXPIRED, B: State.EXPIRED}
 
 
@@ -168,7 +168,7 @@ def test_it_can_be_cancelled_while_it_waits(world: World) -> None:
 
 def test_the_relay_s_notices_go_on(world: World) -> None:
     world.disabled = {"account"}
-    world.run(replace(DELIVERY, notice=True, mail_from=""))
+    world.run(DELIVERY._replace(notice=True, mail_from=""))
     assert world.states() == {A: State.DELIVERED, B: State.DELIVERED}
 
 
@@ -228,13 +228,13 @@ def test_retry_and_suppression_go_by_it(
 
 def test_a_5xx_that_is_tried_again_expires(world: World) -> None:
     answer(world, 550, "5.7.1", "Greylisted")
-    world.run(replace(DELIVERY, attempt=20, received=NOW - LIFETIME))
+    world.run(DELIVERY._replace(attempt=20, received=NOW - LIFETIME))
     assert world.states() == {A: State.EXPIRED, B: State.EXPIRED}
 
 
 def test_our_own_outage_ends_no_mail_however_long_it_lasts(world: World) -> None:
     answer(world, 451, "4.3.0", "the relay's own DNS does not answer", Stage.ROUTE, remote="")
-    world.run(replace(DELIVERY, attempt=200, received=NOW - 20 * LIFETIME))
+    world.run(DELIVERY._replace(attempt=200, received=NOW - 20 * LIFETIME))
     assert world.states() == {A: State.DEFERRED, B: State.DEFERRED}
     assert outcomes(world)[A].next_due == pytest.approx(NOW + DELAYS[-1] * 1.05)
     assert outcomes(world)[A].failure is FailureClass.OURS

@@ -18,9 +18,18 @@ addresses = st.builds("{}@{}".format, st.text(min_size=1, max_size=20), st.sampl
 times = st.floats(0, 4e9)
 counts = st.integers(0, 2**53)  # more isn't the same number to every reader of JSON (RFC 8259 §6)
 contents = st.one_of(st.builds(Inline, st.binary(max_size=2000)), st.builds(Stored, st.text(min_size=1), counts))
+asked = st.dictionaries(addresses, st.builds(Dsn, st.text(), st.text()), max_size=3)
 recipients = st.lists(addresses, min_size=1, max_size=5).map(tuple)
 submissions = st.builds(
-    Submission, id=st.uuids().map(str), rcpt_to=recipients, received=times, content=contents, due=times, attempt=counts
+    Submission,
+    id=st.uuids().map(str),
+    rcpt_to=recipients,
+    received=times,
+    content=contents,
+    due=times,
+    attempt=counts,
+    tried=times,
+    dsn=asked,
 )
 deliveries = st.builds(
     Delivery,
@@ -31,12 +40,16 @@ deliveries = st.builds(
     due=times,
     attempt=counts,
     chunk=counts,
+    tried=times,
+    dsn=asked,
 )
 outcomes = st.builds(Outcome, recipient=addresses, time=times, next_due=times, attempt=counts, code=counts)
 reports = st.builds(
     Report,
     received=times,
     chunk=counts,
+    tried=times,
+    dsn=asked,
     outcomes=st.lists(outcomes, max_size=3).map(tuple),
     content=st.none() | contents,
 )

@@ -48,13 +48,13 @@ PUBLISH = (
     ' shop.example has no SPF record; publish: shop.example. TXT "v=spf1 include:long.example " "\\"-all".'
     " And 1 more problem."
 )
-REFUSED = replace(BOUNCED, state=State.REJECTED, code=550, enhanced="5.7.1", text=PUBLISH, remote="", tls="")
+REFUSED = BOUNCED._replace(state=State.REJECTED, code=550, enhanced="5.7.1", text=PUBLISH, remote="", tls="")
 
 
-DEFERRED = replace(
-    BOUNCED, state=State.DEFERRED, attempt=6, code=452, enhanced="4.2.2", text="Mailbox full", next_due=NOW + 14_400
+DEFERRED = BOUNCED._replace(
+    state=State.DEFERRED, attempt=6, code=452, enhanced="4.2.2", text="Mailbox full", next_due=NOW + 14_400
 )
-RELAYED = replace(BOUNCED, state=State.DELIVERED, code=250, enhanced="2.0.0", text="queued as 42")
+RELAYED = BOUNCED._replace(state=State.DELIVERED, code=250, enhanced="2.0.0", text="queued as 42")
 COUNTED = Turn(more=12, since=1_800_000_000.0)
 
 
@@ -140,7 +140,7 @@ nobody@there.example
 
 
 def test_a_refusal_names_the_record_to_publish_unbroken() -> None:
-    message = parsed(built(REFUSED, report=replace(REPORT, stage="validate"), to="user@mailbox.example"))
+    message = parsed(built(REFUSED, report=REPORT._replace(stage="validate"), to="user@mailbox.example"))
     assert message["Subject"] == "Not sent: your mail from shop.example"
     assert message["To"].addresses[0].addr_spec == "user@mailbox.example"
     words: Any = message.get_payload(0)
@@ -208,7 +208,7 @@ def test_a_success_is_told_as_handed_over() -> None:
     ],
 )
 def test_what_the_sender_named_comes_back(orcpt: str, field: str | None) -> None:
-    report = replace(REPORT, envid="order+2B42+20x", dsn={BOUNCED.recipient: Dsn("", orcpt)} if orcpt else {})
+    report = REPORT._replace(envid="order+2B42+20x", dsn={BOUNCED.recipient: Dsn("", orcpt)} if orcpt else {})
     whole, each = status_blocks(parsed(built(BOUNCED, report=report)))
     assert whole["Original-Envelope-Id"] == "order+42 x"
     assert each["Original-Recipient"] == field
@@ -247,22 +247,22 @@ def test_what_cannot_be_quoted_whole(content: bytes) -> None:
     ids=["none", "12", "1"],
 )
 def test_a_refusal_tells_how_many_more_there_were(turn: Turn, said: list[str]) -> None:
-    words = words_of(built(REFUSED, report=replace(REPORT, stage="validate"), turn=turn))
+    words = words_of(built(REFUSED, report=REPORT._replace(stage="validate"), turn=turn))
     assert [line for line in words.splitlines() if "more recip" in line] == said
     assert words.endswith("The same within the next hour is counted, and told of in the next notice.\n")
     assert "next hour" not in words_of(built(BOUNCED, turn=turn))
 
 
 def test_a_validation_that_is_put_off_is_no_refusal() -> None:
-    late = replace(DEFERRED, code=451, enhanced="4.4.3", text="DNS of shop.example has not answered", remote="")
-    raw = built(late, report=replace(REPORT, stage="validate"))
+    late = DEFERRED._replace(code=451, enhanced="4.4.3", text="DNS of shop.example has not answered", remote="")
+    raw = built(late, report=REPORT._replace(stage="validate"))
     assert parsed(raw)["Subject"] == "Not sent yet: your mail from shop.example"
     assert "DNS of shop.example has not answered" in words_of(raw)
     assert status_blocks(parsed(raw))[1]["Action"] == "delayed"
 
 
 def test_recipients_with_the_same_answer_share_one_paragraph() -> None:
-    others = [replace(BOUNCED, recipient=f"r{number}@there.example") for number in range(3)]
+    others = [BOUNCED._replace(recipient=f"r{number}@there.example") for number in range(3)]
     message = parsed(built(*others))
     words: Any = message.get_payload(0)
     assert words.get_content().count("No such user here") == 1
@@ -285,13 +285,13 @@ def test_recipients_with_the_same_answer_share_one_paragraph() -> None:
     ],
 )
 def test_advice(change: dict[str, Any], advice: str) -> None:
-    words: Any = parsed(built(replace(BOUNCED, **change))).get_payload(0)
+    words: Any = parsed(built(BOUNCED._replace(**change))).get_payload(0)
     assert advice in " ".join(words.get_content().split())
 
 
 def test_a_remote_cannot_forge_fields_or_parts() -> None:
     evil = "no\r\nAction: delivered\r\n\r\n--=_x\r\nContent-Type: text/html\r\n\x1b[31m\u202ered\u2028x\0"
-    message = parsed(built(replace(BOUNCED, text=evil, remote="mx\r\nX: y[1]", enhanced="5.1.1\r\nX: y")))
+    message = parsed(built(BOUNCED._replace(text=evil, remote="mx\r\nX: y[1]", enhanced="5.1.1\r\nX: y")))
     assert len(message.get_payload()) == 3
     assert [block.get_all("Action") for block in status_blocks(message)] == [None, ["failed"]]
     assert status_blocks(message)[1]["Status"] == "5.0.0"
@@ -301,7 +301,7 @@ def test_a_remote_cannot_forge_fields_or_parts() -> None:
 
 
 def test_a_notice_to_a_non_ascii_address_is_otherwise_seven_bit() -> None:
-    failed = replace(BOUNCED, recipient="öland+a@there.example", text="okänd användare")
+    failed = BOUNCED._replace(recipient="öland+a@there.example", text="okänd användare")
     raw = built(failed, to="jürgen@shop.example")
     head, _, body = raw.partition(b"\r\n\r\n")
     assert "To: <jürgen@shop.example>".encode() in head
@@ -361,8 +361,8 @@ def test_whatever_was_said_the_notice_is_legal_mail(
     text: str, remote: str, header: bytes, state: State, asked: str
 ) -> None:
     header = notice.header_of(header.replace(b"\r", b"").replace(b"\n", b"\r\n") + b"\r\n")
-    report = replace(REPORT, envid=asked, dsn={BOUNCED.recipient: Dsn("", f"rfc822;{asked}")})
-    raw = built(replace(BOUNCED, text=text, remote=remote, state=state), report=report, header=header)
+    report = REPORT._replace(envid=asked, dsn={BOUNCED.recipient: Dsn("", f"rfc822;{asked}")})
+    raw = built(BOUNCED._replace(text=text, remote=remote, state=state), report=report, header=header)
     assert raw.isascii()
     assert b"\0" not in raw
     lines = raw.split(b"\r\n")
@@ -377,14 +377,14 @@ def test_whatever_was_said_the_notice_is_legal_mail(
 
 @pytest.mark.parametrize("enhanced", ["5.1.1", "5.1.2", "5.2.2", "5.3.4", "5.6.7", "5.7.1", "5.5.0"])
 def test_a_person_s_lines_fit_into_80_columns(enhanced: str) -> None:
-    lines = words_of(built(replace(BOUNCED, enhanced=enhanced, text="Refused by policy; " * 20))).splitlines()
+    lines = words_of(built(BOUNCED._replace(enhanced=enhanced, text="Refused by policy; " * 20))).splitlines()
     assert [line for line in lines if len(line) > 78] == []
 
 
 def test_no_invisible_character_of_an_address_reaches_a_person() -> None:
     for stage, told in (("deliver", BOUNCED), ("validate", REFUSED)):
-        report = replace(REPORT, mail_from="a\u202eb@shop.example", stage=stage)
-        words = words_of(built(replace(told, recipient="x\u202ey@there.example"), report=report))
+        report = REPORT._replace(mail_from="a\u202eb@shop.example", stage=stage)
+        words = words_of(built(told._replace(recipient="x\u202ey@there.example"), report=report))
         assert "\u202e" not in words
         assert "a b@shop.example" in words
         assert "x y@there.example" in words
@@ -419,12 +419,12 @@ def test_a_terminal_has_nothing_to_obey_in_the_quoted_header() -> None:
     ids=str,
 )
 def test_advice_goes_by_class_and_status(state: State, enhanced: str, failure: FailureClass, words: str) -> None:
-    text = built(replace(BOUNCED, state=state, enhanced=enhanced, failure=failure)).decode()
+    text = built(BOUNCED._replace(state=state, enhanced=enhanced, failure=failure)).decode()
     assert words in " ".join(text.replace("=\r\n", "").split())
 
 
 def test_what_is_delayed_has_a_temporary_status_whatever_the_server_said() -> None:
     """RFC 3464 §2.3.4 and RFC 3463 §2: 5 is for what is never tried again."""
-    text = built(replace(DEFERRED, code=550, enhanced="5.7.1", failure=FailureClass.RATE)).decode()
+    text = built(DEFERRED._replace(code=550, enhanced="5.7.1", failure=FailureClass.RATE)).decode()
     assert "\r\nStatus: 4.7.1\r\n" in text
     assert "550 5.7.1" in text

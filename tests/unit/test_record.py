@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import os
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -24,7 +23,7 @@ USER = Account(user="User@mailbox.example", salt=b"", hash=b"", phone="+46700000
 
 def outcome(recipient: str, state: State = State.BOUNCED, attempt: int = 1, **changes: Any) -> Outcome:
     made = Outcome(f"{recipient}@there.example", state, 1_800_000_000.0 + attempt, attempt, 550, "5.1.1", "no")
-    return replace(made, **changes)
+    return made._replace(**changes)
 
 
 def report(*outcomes: Outcome, **changes: Any) -> Report:
@@ -251,7 +250,7 @@ def test_a_delay_told_later_by_parameter() -> None:
     world.record._late = 20 * 3600.0
     late = outcome("a", State.DEFERRED, 6, time=FOUR_HOURS)
     assert not world.run(report(late))
-    assert world.run(report(replace(late, time=RECEIVED + 20 * 3600), tried=late.time))
+    assert world.run(report(late._replace(time=RECEIVED + 20 * 3600), tried=late.time))
 
 
 @pytest.mark.parametrize(

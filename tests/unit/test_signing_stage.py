@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -207,14 +206,14 @@ SIGNATURE = "DKIM-Signature: v=1;\r\n\tb=AAAA\r\n"
 
 def test_what_leaves_is_the_content_below_the_signature() -> None:
     world = test_deliver.World()
-    world.run(replace(test_deliver.DELIVERY, signature=SIGNATURE))
+    world.run(test_deliver.DELIVERY._replace(signature=SIGNATURE))
     assert world.transport.sent[0][2] == SIGNATURE.encode() + test_deliver.CONTENT
 
 
 def test_the_next_attempt_has_the_same_signature_and_the_stored_content_none() -> None:
     world = test_deliver.World()
     world.transport.answers[test_deliver.A] = (451, "4.7.1 later")
-    world.run(replace(test_deliver.DELIVERY, signature=SIGNATURE))
+    world.run(test_deliver.DELIVERY._replace(signature=SIGNATURE))
     ((later, _),) = world.queued()
     assert later.signature == SIGNATURE
     assert list(world.content.items.values()) == [test_deliver.CONTENT]
@@ -224,6 +223,6 @@ def test_the_next_attempt_has_the_same_signature_and_the_stored_content_none() -
 
 
 def test_the_queue_keeps_it() -> None:
-    delivery = replace(test_deliver.DELIVERY, signature=SIGNATURE)
+    delivery = test_deliver.DELIVERY._replace(signature=SIGNATURE)
     assert decode_delivery(encode_delivery(delivery)) == delivery
     assert "signature" not in encode_delivery(test_deliver.DELIVERY)

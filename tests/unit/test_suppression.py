@@ -25,7 +25,7 @@ def kept() -> FakeSuppressions:
 
 def learn(kept: FakeSuppressions, *times: float, days: float = 30, speed: float = 1.0) -> Suppression:
     for number, time in enumerate(times):
-        asyncio.run(Suppress(kept, days, speed)(ACCOUNT, replace(DEAD, time=time), f"id-{number}"))
+        asyncio.run(Suppress(kept, days, speed)(ACCOUNT, DEAD._replace(time=time), f"id-{number}"))
     return kept.items[KEY]
 
 
@@ -78,7 +78,7 @@ def test_a_race_is_run_again_and_not_for_ever(kept: FakeSuppressions) -> None:
 
 
 def test_a_hostile_reason_is_bounded(kept: FakeSuppressions) -> None:
-    asyncio.run(Suppress(kept, 30)(ACCOUNT, replace(DEAD, text="x" * 5000), "id"))
+    asyncio.run(Suppress(kept, 30)(ACCOUNT, DEAD._replace(text="x" * 5000), "id"))
     assert len(kept.items[KEY].reason) == suppression.MAX_REASON
 
 
@@ -102,7 +102,7 @@ def test_in_force_until_it_ends(now: float, barred: bool) -> None:
 )
 def test_what_a_success_lifts(state: State, now: float, lifts: bool) -> None:
     checked = Checked(known={KEY[1]: FOUND})
-    assert suppression.lifted(checked, [replace(DEAD, state=state)], now) == ([FOUND] if lifts else [])
+    assert suppression.lifted(checked, [DEAD._replace(state=state)], now) == ([FOUND] if lifts else [])
 
 
 def test_what_the_sender_is_told() -> None:

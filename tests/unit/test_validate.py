@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
 
 import pytest
 
@@ -102,7 +101,7 @@ class World:
             content=Inline(CONTENT),
             eightbit=True,
         )
-        return replace(base, **changes)  # type: ignore[arg-type]
+        return base._replace(**changes)  # type: ignore[arg-type]
 
     def run(self, submission: Submission | None = None, deadline: float | None = None) -> None:
         extra = {} if deadline is None else {"deadline": deadline}

@@ -26,7 +26,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from relay.encoding import encode_delivery, encode_report
@@ -191,7 +191,7 @@ class Deliver:
             for outcome in outcomes:
                 self._observe(delivery, outcome)
         if not all(outcome.state is State.DELIVERED for outcome in outcomes):
-            delivery = replace(delivery, content=await self._stored(delivery))
+            delivery = delivery._replace(content=await self._stored(delivery))
         await self._report(delivery, tuple(known.values()) if final else outcomes)
         if not final:
             await self._next(delivery, tuple(each for each in outcomes if not each.state.final), owner)
@@ -296,8 +296,7 @@ class Deliver:
         due = max(outcome.next_due for outcome in deferred)
         attempt = delivery.attempt + 1
         rest = tuple(outcome.recipient for outcome in deferred)
-        later = replace(
-            delivery,
+        later = delivery._replace(
             rcpt_to=rest,
             attempt=attempt,
             due=due,
@@ -318,7 +317,7 @@ class Deliver:
         delay = hop(until, self._clock.now())
         match delivery.content:
             case Inline(data) if delay > 0 and len(data) > SMALL:
-                delivery = replace(delivery, content=await self._stored(delivery))
+                delivery = delivery._replace(content=await self._stored(delivery))
         await self._queue.send(encode_delivery(delivery), group=delivery.account, delay=delay)
 
     async def _quotable(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> Content | None:

@@ -7,6 +7,7 @@ is a part of our own), unless it says more.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from relay.outcome import Outcome
@@ -143,8 +144,7 @@ class Resolver(Protocol):
 # --- the ledger --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
+class LedgerEntry(NamedTuple):
     """One delivery's truth. outcomes: the last one of each recipient that has one.
 
     attempt: the attempt that is under way or due next. final: every recipient's outcome is final.
@@ -156,7 +156,7 @@ class LedgerEntry:
     owner: str = ""
     claimed_until: float = 0.0
     final: bool = False
-    outcomes: Mapping[str, Outcome] = field(default_factory=dict)
+    outcomes: Mapping[str, Outcome] = MappingProxyType({})
 
     @property
     def refused(self) -> bool:

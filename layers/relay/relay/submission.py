@@ -4,7 +4,8 @@ Pure data; `relay.encoding` turns it into queue messages and back.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 MAX_RECIPIENTS_PER_DELIVERY: Final = 100  # RFC 5321 §4.5.3.1.8: every server takes at least 100
@@ -44,6 +45,7 @@ class Dsn(NamedTuple):
 
 
 NOTHING_ASKED: Final = Dsn()
+NO_DSN: Final[Mapping[str, Dsn]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,7 @@ class Proved:
 NOTHING_PROVED: Final = Proved()
 
 
-@dataclass(frozen=True, slots=True)
-class Submission:
+class Submission(NamedTuple):
     """A message that the gateway accepted.
 
     id: UUIDv7 that the gateway made. account: the user name in lower case.
@@ -86,11 +87,10 @@ class Submission:
     tried: float = 0.0
     ret: str = ""
     envid: str = ""
-    dsn: Mapping[str, Dsn] = field(default_factory=dict)
+    dsn: Mapping[str, Dsn] = NO_DSN
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(NamedTuple):
     """One message to at most 100 recipients of one domain; fields as in Submission.
 
     domain: the recipients' domain (A-labels, lower case). chunk: 0, 1, ... within the domain,
@@ -116,7 +116,7 @@ class Delivery:
     tried: float = 0.0
     ret: str = ""
     envid: str = ""
-    dsn: Mapping[str, Dsn] = field(default_factory=dict)
+    dsn: Mapping[str, Dsn] = NO_DSN
     proved: Proved = NOTHING_PROVED
     signature: str = ""
 

@@ -151,7 +151,7 @@ class Validate:
         # a domain of which any is left keeps all: its parts are numbered as they were
         kept = {domain for (domain, _), recipients in parts.items() if not stopped.issuperset(recipients)}
         rest = tuple(each for each in submission.rcpt_to if each.rpartition("@")[2] in kept)
-        return replace(submission, rcpt_to=rest, dsn=dsn_of(submission.dsn, rest)) if rest else None
+        return submission._replace(rcpt_to=rest, dsn=dsn_of(submission.dsn, rest)) if rest else None
 
     async def _verdicts(
         self, domains: tuple[str, ...], submission: Submission, deadline: float
@@ -257,7 +257,7 @@ class Validate:
             return
         due = max(now, min(due, latest))
         stored = await self._store(submission)
-        later = replace(submission, content=stored, attempt=submission.attempt + 1, due=due, tried=now)
+        later = submission._replace(content=stored, attempt=submission.attempt + 1, due=due, tried=now)
         reports = [
             self._report(
                 submission,

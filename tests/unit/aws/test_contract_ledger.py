@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -437,7 +436,7 @@ def test_the_item_expires(moto_endpoint: str) -> None:
 
 def test_the_largest_item_fits() -> None:
     """100 recipients, each with the longest address and 1,000 characters of text; 400 KB is DynamoDB's limit."""
-    outcomes = [replace(outcome(f"{number:0254d}"), text="🎉" * 1000) for number in range(100)]
+    outcomes = [outcome(f"{number:0254d}")._replace(text="🎉" * 1000) for number in range(100)]
     entry = LedgerEntry(KEY, 1, outcomes={each.recipient: each for each in outcomes})
     strings = [text for recipient, each in item_of(entry)["outcomes"]["M"].items() for text in (recipient, each["S"])]
     assert sum(len(text.encode()) for text in strings) < 390_000

@@ -213,6 +213,8 @@ rows = st.builds(
         remote=texts,
         tls=texts,
         next_due=times,
+        dsn=st.just(False),  # rows have neither
+        dead=st.just(False),
     ),
     notice=st.booleans(),
 )

@@ -2,7 +2,6 @@
 
 import email
 import email.policy
-from dataclasses import replace
 from pathlib import Path
 
 import dkim
@@ -69,7 +68,7 @@ def sent(*states: State) -> demo.Sent:
             "in.example",
             1.0,
             "deliver",
-            replace(outcome, state=state, attempt=attempt),
+            outcome._replace(state=state, attempt=attempt),
         )
         for attempt, state in enumerate(states, 1)
     )

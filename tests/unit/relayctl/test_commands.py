@@ -142,7 +142,7 @@ def test_trace_tells_what_comes_next(ctl: Ctl) -> None:
 
 def test_trace_tells_of_another_way_than_the_usual(ctl: Ctl) -> None:
     usual = row("jo@there.example", State.DELIVERED)
-    outcome = replace(usual.outcome, remote="email.eu-north-1.amazonaws.com", tls="HTTPS", via="ses")
+    outcome = usual.outcome._replace(remote="email.eu-north-1.amazonaws.com", tls="HTTPS", via="ses")
     ctl.cloud.messages._rows[ID, outcome.recipient, "deliver", 1] = replace(usual, outcome=outcome)
     assert ctl("trace", ID) == 0
     assert "email.eu-north-1.amazonaws.com, HTTPS, by ses" in ctl.out
@@ -170,7 +170,7 @@ def test_trace_as_json(filled: Ctl) -> None:
 
 def test_what_a_remote_says_does_not_reach_the_terminal_raw(ctl: Ctl) -> None:
     evil = row("a@there.example", State.BOUNCED)
-    object.__setattr__(evil.outcome, "text", "\x1b[31mred\x9b2J [bold]x[/bold]")
+    evil = replace(evil, outcome=evil.outcome._replace(text="\x1b[31mred\x9b2J [bold]x[/bold]"))
     ctl.cloud.messages._rows[ID, "a", "deliver", 1] = evil
     for command in (["trace", ID], ["messages"]):
         assert ctl(*command) == 0
