@@ -12,6 +12,7 @@ from typing import Any, Final
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from relay import collector
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
@@ -122,6 +123,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
         logger=logger,
         clock_speed=settings.clock_speed,
     )
+    collector.settle()
     return worker, observed
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from relay import collector
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
@@ -76,6 +77,7 @@ def compose() -> tuple[QueueWorker[Report], Counted, Metrics]:
         logger=Logger(),
         clock_speed=settings.clock_speed,
     )
+    collector.settle()
     return worker, counted, Metrics()
 
 

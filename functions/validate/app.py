@@ -10,6 +10,7 @@ from typing import Any
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 
+from relay import collector
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
@@ -100,6 +101,7 @@ def compose() -> Parts:
         logger=logger,
         clock_speed=settings.clock_speed,
     )
+    collector.settle()
     return Parts(worker, judge, Rulings(judge, tell, clock), observed)
 
 

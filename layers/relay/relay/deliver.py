@@ -24,7 +24,6 @@ as it gets. An attempt whose outcomes the ledger has is never sent again, howeve
 
 import asyncio
 import random
-import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -33,6 +32,7 @@ from relay.encoding import encode_delivery, encode_report
 from relay.errors import TemporaryError
 from relay.failure import Ends, dead, judge
 from relay.outcome import Outcome, Report, State, cancelled
+from relay.owners import Owners
 from relay.ports import (
     Checked,
     Claimed,
@@ -113,7 +113,7 @@ class Deliver:
         gate: Callable[[Delivery], Awaitable[float]] = _open,
         observe: Callable[[Delivery, Outcome], None] = _unobserved,
         chance: Callable[[], float] = random.random,
-        owner: Callable[[], str] = lambda: secrets.token_hex(8),
+        owner: Callable[[], str] | None = None,
         pause: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._ledger = ledger
@@ -129,7 +129,7 @@ class Deliver:
         self._gate = gate
         self._observe = observe
         self._chance = chance
-        self._owner = owner
+        self._owner = owner or Owners()
         self._pause = pause
         self._room = Room(MEMORY)
 

@@ -125,8 +125,7 @@ class Delivery(NamedTuple):
         return DeliveryKey(self.id, self.domain, self.chunk)
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class DeliveryKey:
+class DeliveryKey(NamedTuple):
     """The ledger's key: our id + domain + chunk."""
 
     id: str

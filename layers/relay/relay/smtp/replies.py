@@ -46,17 +46,17 @@ class Reply:
         """RFC 3463 status; where the server gave none (or one of another class), "<class>.0.0"."""
         kind = self.code // 100
         match = _ENHANCED.match(self.lines[0])
-        if match and int(match[1]) == kind:
-            return f"{kind}.{int(match[2])}.{int(match[3])}"
-        return f"{kind}.0.0"
+        return _status(kind, match[0]) if match else f"{kind}.0.0"
 
     @property
     def text(self) -> str:
         """The words on one line, without status codes and control characters, at most 1,000 octets of UTF-8."""
-        words = b" ".join(_ENHANCED.sub(b"", line, count=1) for line in self.lines)
+        words = b" ".join([_ENHANCED.sub(b"", line, count=1) for line in self.lines])
         text = words.decode("utf-8", "replace")
         if not text.isprintable():
             text = _CONTROL.sub(" ", text)
+        if len(text) <= LONGEST_TEXT and text.isascii():
+            return text.strip()
         return text.strip().encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
 
 
@@ -103,6 +103,13 @@ class ReplyReader:
         self._lines = []
         self._size = 0
         return reply
+
+
+@lru_cache(256)
+def _status(kind: int, said: bytes) -> str:
+    """kind: the code's first digit. said: what _ENHANCED matches."""
+    first, subject, detail = map(int, said.split(b"."))
+    return f"{kind}.{subject}.{detail}" if first == kind else f"{kind}.0.0"
 
 
 @lru_cache(256)
