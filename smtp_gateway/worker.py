@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from relay import collector
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
@@ -48,6 +49,7 @@ class Worker:
         if number:
             self.certificates.hush()  # what one of them finds, all do
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+            collector.settle()
             runner.run(self._serve(sockets, channel))
 
     async def _serve(self, sockets: Sequence[socket.socket], channel: socket.socket) -> None:
