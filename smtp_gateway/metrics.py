@@ -105,8 +105,10 @@ class Times:
     def add(self, ms: float) -> None:
         step = round(log(ms / SHORTEST) / _STEP) if ms > SHORTEST else 0
         self.counts[min(step, STEPS)] += 1
-        self.shortest = min(self.shortest, ms)
-        self.longest = max(self.longest, ms)
+        if ms < self.shortest:
+            self.shortest = ms
+        if ms > self.longest:
+            self.longest = ms
         self.total += ms
 
     def told(self) -> dict[str, object]:

@@ -7,6 +7,7 @@ from typing import Final
 MAX_TEXT: Final = 400  # RFC 5321 §4.5.3.1.5: a reply line is at most 512 octets
 MAX_LINES: Final = 12  # of a reply that explains; more than people read
 _UNPRINTABLE: Final = re.compile(r"[^ -~]")
+_USUAL: Final = re.compile(rf"[ -~]{{1,{MAX_TEXT}}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +25,13 @@ class Reply:
     wire: bytes = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        shown = (_UNPRINTABLE.sub("?", line[:MAX_TEXT]) for line in (self.text, *self.more))
-        lines = tuple(" ".join(filter(None, (self.enhanced, line))) for line in shown)  # in each line: RFC 2034 §4
-        object.__setattr__(self, "wire", several(self.code, lines))
+        if self.enhanced and not self.more and _USUAL.fullmatch(self.text):
+            wire = f"{self.code} {self.enhanced} {self.text}\r\n".encode("ascii")
+        else:
+            shown = (_UNPRINTABLE.sub("?", line[:MAX_TEXT]) for line in (self.text, *self.more))
+            lines = tuple(" ".join(filter(None, (self.enhanced, line))) for line in shown)  # in each line: RFC 2034 §4
+            wire = several(self.code, lines)
+        object.__setattr__(self, "wire", wire)
 
     @property
     def ok(self) -> bool:

@@ -1,6 +1,5 @@
 """A session's message onto ValidateQueue. "250 queued" is said in one place, after the queue has answered."""
 
-import asyncio
 from dataclasses import dataclass
 from time import monotonic
 from typing import Final
@@ -17,6 +16,7 @@ from smtp_gateway.events import Message
 from smtp_gateway.log import Log
 from smtp_gateway.message import LoopError, Shown, Trace, other_domains, prepare
 from smtp_gateway.metrics import Time
+from smtp_gateway.patience import Patience
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 
@@ -51,7 +51,7 @@ class Submit:
         self._clock = clock
         self._log = log
         self._host_name = host_name
-        self._patience = patience
+        self._patience = Patience(patience)
         self._shown = shown
 
     async def __call__(self, message: Message, peer: Peer) -> Reply:
@@ -70,7 +70,7 @@ class Submit:
         if others and (refusal := await self._not_proved(message.account, others)):
             return self._refused(refusal, message, peer)
         try:
-            async with asyncio.timeout(self._patience):
+            with self._patience:
                 await self._hand_over(id, message, content, now)
         except (TemporaryError, PermanentError, TimeoutError) as error:
             # A PermanentError is about the queue entry that we made: our bug, not the sender's.
