@@ -20,29 +20,18 @@ counts = st.integers(0, 2**53)  # more isn't the same number to every reader of 
 contents = st.one_of(st.builds(Inline, st.binary(max_size=2000)), st.builds(Stored, st.text(min_size=1), counts))
 asked = st.dictionaries(addresses, st.builds(Dsn, st.text(), st.text()), max_size=3)
 recipients = st.lists(addresses, min_size=1, max_size=5).map(tuple)
-submissions = st.builds(
-    Submission,
-    id=st.uuids().map(str),
-    rcpt_to=recipients,
-    received=times,
-    content=contents,
-    due=times,
-    attempt=counts,
-    tried=times,
-    dsn=asked,
-)
-deliveries = st.builds(
-    Delivery,
-    id=st.uuids().map(str),
-    rcpt_to=recipients,
-    received=times,
-    content=contents,
-    due=times,
-    attempt=counts,
-    chunk=counts,
-    tried=times,
-    dsn=asked,
-)
+queued = {
+    "id": st.uuids().map(str),
+    "rcpt_to": recipients,
+    "received": times,
+    "content": contents,
+    "due": times,
+    "attempt": counts,
+    "tried": times,
+    "dsn": asked,
+}
+submissions = st.builds(Submission, **queued)
+deliveries = st.builds(Delivery, **queued, chunk=counts)
 outcomes = st.builds(Outcome, recipient=addresses, time=times, next_due=times, attempt=counts, code=counts)
 reports = st.builds(
     Report,

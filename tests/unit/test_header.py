@@ -310,12 +310,15 @@ WORST = {
 @pytest.mark.parametrize("value", WORST.values(), ids=WORST.keys())
 def test_hostile_shapes_end(value: bytes) -> None:
     """No recursion, nothing quadratic: 60 KB of the worst shapes are read or refused in some 10 ms of CPU."""
-    begun = time.process_time()
-    try:
-        senders(b"From: " + value)
-    except HeaderError:
-        pass
-    assert time.process_time() - begun < 5
+    took = []
+    for _ in range(3):  # the best of them: the collector may run in any one
+        begun = time.process_time()
+        try:
+            senders(b"From: " + value)
+        except HeaderError:
+            pass
+        took.append(time.process_time() - begun)
+    assert min(took) < 0.5
 
 
 _SPECIALS = [bytes([each]) for each in b'<>@,;:()"\\[]. \t\r\n\0']

@@ -75,7 +75,9 @@ def test_an_error_passes() -> None:
         asyncio.run(wait())
 
 
-def test_who_is_cancelled_is_not_timed_out() -> None:
+def who_waits(also: bool) -> bool:
+    """Whether a task that is cancelled in its wait ends as cancelled. also: its time is over in the same turn."""
+
     async def cancelled() -> bool:
         patience, began = Patience(SHORT), asyncio.Event()
 
@@ -86,28 +88,16 @@ def test_who_is_cancelled_is_not_timed_out() -> None:
 
         task = asyncio.create_task(wait())
         await began.wait()
+        if also:
+            patience._waits[task] = (0.0, 0)
+            patience._tick(asyncio.get_running_loop())
         task.cancel()
         await asyncio.wait((task,))
         return task.cancelled()
 
-    assert asyncio.run(cancelled())
+    return asyncio.run(cancelled())
 
 
-def test_cancelled_by_both_is_cancelled() -> None:
-    async def cancelled() -> bool:
-        patience, began, loop = Patience(SHORT), asyncio.Event(), asyncio.get_running_loop()
-
-        async def wait() -> None:
-            with patience:
-                began.set()
-                await asyncio.Event().wait()
-
-        task = asyncio.create_task(wait())
-        await began.wait()
-        patience._waits[task] = (0.0, 0)
-        patience._tick(loop)
-        task.cancel()
-        await asyncio.wait((task,))
-        return task.cancelled()
-
-    assert asyncio.run(cancelled())
+@pytest.mark.parametrize("also", [False, True], ids=["by another", "by both"])
+def test_who_is_cancelled_is_not_timed_out(also: bool) -> None:
+    assert who_waits(also)

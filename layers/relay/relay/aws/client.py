@@ -21,6 +21,7 @@ from relay.aws.http import Message, NotConnectedError, Origin, Pool
 from relay.aws.response import Response
 from relay.aws.signing import Credentials, Request, sign
 from relay.errors import FaultError, OutageError
+from relay.json_text import dump
 from relay.settings import SettingsError
 
 AWAY: Final = "a service that the relay needs is not available"
@@ -120,7 +121,7 @@ class AwsClient:
         OutageError when all tries failed; AwsError when AWS refused it.
         """
         headers = (("content-type", f"application/x-amz-json-{version}"), ("x-amz-target", target))
-        body = payload.encode() if isinstance(payload, str) else orjson.dumps(payload)
+        body = (payload if isinstance(payload, str) else dump(payload)).encode()
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
         if answer is None:

@@ -6,7 +6,6 @@ reference, SendMessageBatch).
 
 import asyncio
 import hashlib
-import json
 import math
 import random
 import re
@@ -44,7 +43,7 @@ class _Entry:
 
     def as_json(self) -> str:
         delay = f',"DelaySeconds":{self.delay}' if self.delay else ""
-        group = json.dumps(self.group)
+        group = dump(self.group)
         return f'{{"Id":"{self.id}","MessageBody":{self.body},"MessageGroupId":{group}{delay}}}'
 
     def succeed(self) -> None:
@@ -139,7 +138,7 @@ class SqsQueue:
 
     async def _fly(self, batch: list[_Entry]) -> None:
         entries = ",".join(entry.as_json() for entry in batch)
-        payload = f'{{"QueueUrl":{json.dumps(self._url)},"Entries":[{entries}]}}'
+        payload = f'{{"QueueUrl":{dump(self._url)},"Entries":[{entries}]}}'
         try:
             answer = await self._client.json("sqs", "AmazonSQS.SendMessageBatch", payload)
         except TemporaryError as error:

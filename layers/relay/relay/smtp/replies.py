@@ -55,9 +55,8 @@ class Reply:
         text = words.decode("utf-8", "replace")
         if not text.isprintable():
             text = _CONTROL.sub(" ", text)
-        if len(text) <= LONGEST_TEXT and text.isascii():
-            return text.strip()
-        return text.strip().encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
+        text = text.strip()
+        return text[:LONGEST_TEXT] if text.isascii() else text.encode()[:LONGEST_TEXT].decode("utf-8", "ignore")
 
 
 class ReplyReader:
