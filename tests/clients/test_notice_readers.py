@@ -1,7 +1,6 @@
 """Notices as Perl's readers of bounces understand them: MIME::Parser and Mail::DeliveryStatus::BounceParser."""
 
 import subprocess
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -21,10 +20,10 @@ WHOLE = ["text/plain", "message/delivery-status", "message/rfc822"]
 UNKNOWN = Outcome(
     "nobody@there.example", State.BOUNCED, 1_800_000_200.0, 1, 550, "5.1.1", "No such user", "mx.there.example[::1]"
 )
-FULL_BOX = replace(UNKNOWN, recipient="full@there.example", code=552, enhanced="5.2.2", text="Mailbox full")
-DELAYED = replace(FULL_BOX, state=State.DEFERRED, code=452, enhanced="4.2.2", next_due=1_800_014_400.0)
-RELAYED = replace(UNKNOWN, state=State.DELIVERED, code=250, enhanced="2.0.0", text="OK")
-EVIL = replace(UNKNOWN, text="no\r\n\r\nFinal-Recipient: rfc822; other@x.example\r\nAction: failed\x1b[2J" + "!" * 2000)
+FULL_BOX = UNKNOWN._replace(recipient="full@there.example", code=552, enhanced="5.2.2", text="Mailbox full")
+DELAYED = FULL_BOX._replace(state=State.DEFERRED, code=452, enhanced="4.2.2", next_due=1_800_014_400.0)
+RELAYED = UNKNOWN._replace(state=State.DELIVERED, code=250, enhanced="2.0.0", text="OK")
+EVIL = UNKNOWN._replace(text="no\r\n\r\nFinal-Recipient: rfc822; other@x.example\r\nAction: failed\x1b[2J" + "!" * 2000)
 
 
 @cache
