@@ -345,6 +345,23 @@ def test_the_last_good_verdict_serves_while_dns_is_away() -> None:
             bench.ask()
 
 
+def test_the_last_good_verdict_serves_before_the_lookups_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An invocation may end before they do: then its mail would be deferred, as if nothing were known."""
+    monkeypatch.setattr("relay.proof.judge.OLD_YES_AFTER", 0.05)
+    with TestDnsServer(GOOD) as server:
+        bench = Bench(server, ACCOUNT)
+        bench.ask()
+        server.silent |= {"d.example", "_dmarc.d.example"}
+        bench.clock.advance(301)
+
+        async def ask() -> Judged:
+            return await asyncio.wait_for(bench.judge(Question("d.example", USER.lower(), "a@d.example")), 5)
+
+        judged = asyncio.run(ask())
+        assert judged.standing is Standing.PASSED
+        assert "has not answered" in judged.unasked
+
+
 def test_a_no_does_not_become_a_yes_because_dns_is_away() -> None:
     with TestDnsServer(GOOD) as server:
         bench = Bench(server, ACCOUNT)

@@ -26,6 +26,9 @@ from relay.proof.verdict import Proof, Terms, Verdict, judge
 LONGEST_NO: Final = 30.0  # seconds that a no is kept at most: somebody is mending their records and trying again
 SHORTEST_NO: Final = 5.0
 OLD_YES: Final = 30.0  # seconds that a last good verdict serves before DNS is asked again
+OLD_YES_AFTER: Final = (
+    3.0  # seconds of silent DNS until it serves: mail need not wait for lookups to give up (RFC 8767 §5)
+)
 HOUR: Final = 3600.0  # how often it is noted that a domain is good which is asked about for each sender
 AT_ONCE: Final = 20  # verdicts of one account that ask DNS at once: silent domains don't take all sockets from others
 MAX_VERDICTS: Final = 10_000  # kept at once
@@ -114,20 +117,30 @@ class Judge:
         if known and known.until > now:
             return self._keep(question, self._standing(known))
         registered = await self._accounts.find(question.account)
-        turn = self._turns.setdefault(question.account, asyncio.Semaphore(AT_ONCE))
+        user = registered.user if registered else question.account
         try:
-            async with turn:
-                verdict = await judge(
+            verdict = await self._ask_dns(question, user, OLD_YES_AFTER if self._serves(question, known) else None)
+        except TemporaryError as error:
+            if known is None or not self._serves(question, known):
+                raise
+            old = replace(known.verdict, answers={})
+            return self._keep(question, Judged(old, Standing.PASSED, self._clock.now() + OLD_YES, unasked=error.safe))
+        return self._keep(question, self._standing(await self._learn(question, verdict, known)))
+
+    async def _ask_dns(self, question: Question, user: str, limit: float | None) -> Verdict:
+        """In the account's turn; limit: seconds, its wait included. TemporaryError after that, or if DNS can't say."""
+        try:
+            async with asyncio.timeout(limit), self._turns.setdefault(question.account, asyncio.Semaphore(AT_ONCE)):
+                return await judge(
                     question.domain,
-                    registered.user if registered else question.account,
+                    user,
                     terms=self._terms,
                     resolver=self._resolver,
                     now=self._clock.now(),
                     sender=question.sender,
                 )
-        except TemporaryError as error:
-            return self._keep(question, self._last_good(question, known, error))
-        return self._keep(question, self._standing(await self._learn(question, verdict, known)))
+        except TimeoutError:
+            raise TemporaryError(f"DNS of {question.domain} has not answered within {limit:.0f} s") from None
 
     async def _learn(self, question: Question, verdict: Verdict, known: Known | None) -> Known:
         """Into the table. Who comes second of two takes over what the first wrote, so that all agree on when it
@@ -170,15 +183,11 @@ class Judge:
             return Judged(verdict, Standing.REFUSED, known.until)
         return Judged(verdict, Standing.HELD, min(known.until, until), known.failing_since, until)
 
-    def _last_good(self, question: Question, known: Known | None, error: TemporaryError) -> Judged:
-        """Raises the error if the last word wasn't a yes, is too old, or was about another sender."""
-        now = self._clock.now()
-        if known is None or not known.verdict.passed or now - known.good_at > self._patience.stale:
-            raise error
-        if known.verdict.per_sender and known.verdict.sender != question.sender:
-            raise error
-        verdict = replace(known.verdict, answers={})
-        return Judged(verdict, Standing.PASSED, now + OLD_YES, unasked=error.safe)
+    def _serves(self, question: Question, known: Known | None) -> bool:
+        """Whether it can stand in for an answer: the last word was a yes, isn't too old, nor about another sender."""
+        if known is None or not known.verdict.passed or self._clock.now() - known.good_at > self._patience.stale:
+            return False
+        return not known.verdict.per_sender or known.verdict.sender == question.sender
 
     def _keep(self, question: Question, judged: Judged) -> Judged:
         key = question.domain, question.account
