@@ -6,12 +6,13 @@ from dataclasses import replace
 import pytest
 
 from relay.backends import BackEnd, BackEnds
+from relay.deliver import START_ROOM
 from relay.errors import TemporaryError
 from relay.failure_rules import Stage
-from relay.ports import RecipientReply
+from relay.ports import MxAnswer, RecipientReply
 from relay.shaping import Heard
 from relay.sites import AGAIN, FIRST, Pause
-from relay.smtp.shaping import Gate
+from relay.smtp.shaping import DNS_PATIENCE, Gate
 from relay.submission import Delivery, Inline
 from tests.unit.smtp.scripted import Script
 from tests.unit.smtp.world import CONTENT, LIMITS, SHORT, World, run, world
@@ -228,6 +229,26 @@ def test_the_gate_leaves_it_to_the_transport_to_say_that_there_is_no_route() -> 
             here.zone.mx_records["b.example"] = ((0, ""),)
             assert await gate(here)(delivery(here)) == 0.0
             assert here.pauses.reads == 0
+
+    run(scenario)
+
+
+def test_the_gate_does_not_wait_long_for_dns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An attempt that begins late is none, and mail to a domain whose DNS is silent would never be deferred."""
+    assert (
+        DNS_PATIENCE <= START_ROOM / 30
+    )  # what is left for the attempt where all clocks run fastest (local/clocks.py)
+    monkeypatch.setattr("relay.smtp.shaping.DNS_PATIENCE", 0.01)
+
+    async def scenario() -> None:
+        async with world(Script(), table=BIG) as here:
+
+            async def silent(name: str) -> MxAnswer:
+                await asyncio.Event().wait()
+                raise AssertionError(name)
+
+            monkeypatch.setattr(here.zone, "mx", silent)
+            assert await asyncio.wait_for(gate(here)(delivery(here)), 5) == 0.0
 
     run(scenario)
 

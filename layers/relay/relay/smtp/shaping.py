@@ -16,7 +16,9 @@ from relay.smtp.replies import Reply
 from relay.submission import Delivery
 
 BUSY: Final = 15.0  # seconds until one comes back that no connection came free for; up to twice that
-DNS_PATIENCE: Final = 10.0  # seconds for the route, before the claim; it is asked for again after it
+# Seconds for the route, before the claim. Who passes without one waits for the same answer after it; time that is lost
+# here is lacking there, and a delivery that begins too late is queued again without having been tried.
+DNS_PATIENCE: Final = 2.0
 MOST: Final = 4096  # sites, and turns, remembered
 LEFT_ALONE: Final = {
     Heard.SLOW: ("4.4.5", "the destination is left alone for a while: it said {}"),
