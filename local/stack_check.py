@@ -34,8 +34,9 @@ DECLARED_ONLY: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "AWS::S3::Bucket": frozenset({"LifecycleConfiguration", "PublicAccessBlockConfiguration", "Tags"}),
-    # The code runs from its folder, the layer from PYTHONPATH, the architecture is this machine's.
-    "AWS::Lambda::Function": frozenset({"Architectures", "Code", "Layers", "Tags"}),
+    # The code runs from its folder, the layer from PYTHONPATH, the architecture and network are this machine's; what is
+    # logged goes to files.
+    "AWS::Lambda::Function": frozenset({"Architectures", "Code", "Layers", "LoggingConfig", "Tags", "VpcConfig"}),
     "AWS::Lambda::EventSourceMapping": frozenset({"Tags"}),
     "AWS::Lambda::LayerVersion": frozenset({"CompatibleArchitectures", "CompatibleRuntimes", "Content", "LayerName"}),
     "AWS::IAM::Role": frozenset({"AssumeRolePolicyDocument", "ManagedPolicyArns", "Tags"}),

@@ -93,7 +93,7 @@ def test_the_names_of_the_service_are_parameters_only() -> None:
 
 def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
     """A statement each in deliver's policy, which allows what a parameter names or denies all."""
-    (policy,) = [each["Statement"] for each in properties("DeliverFunction")["Policies"] if "Statement" in each]
+    policy = statements(role_of("DeliverFunction"))
     found = {str(each["Action"]): each for each in policy if isinstance(each["Effect"], dict)}
     assert {(action, *each["Effect"]["If"], str(each["Resource"]["If"])) for action, each in found.items()} == {
         (
@@ -109,24 +109,51 @@ def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
     }
 
 
+def statements(role: str) -> list[dict[str, Any]]:
+    return [each for policy in properties(role)["Policies"] for each in policy["PolicyDocument"]["Statement"]]
+
+
+def role_of(function: str) -> str:
+    name, attribute = properties(function)["Role"]["GetAtt"].split(".")
+    assert attribute == "Arn"
+    return str(name)
+
+
 def allowed(function: str) -> dict[str, set[str]]:
-    """Of a function's own statements: what is allowed, by resource."""
+    """Of the statements of a function's role: what is allowed, by resource."""
     found: dict[str, set[str]] = {}
-    for policy in properties(function)["Policies"]:
-        for each in policy.get("Statement", ()):
-            actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
-            found.setdefault(str(each["Resource"]), set()).update(actions)
+    for each in statements(role_of(function)):
+        actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
+        resources = each["Resource"] if isinstance(each["Resource"], list) else [each["Resource"]]
+        for resource in resources:
+            found.setdefault(str(resource), set()).update(actions)
     return found
+
+
+FUNCTIONS = [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"]
+
+
+def test_each_function_has_a_role_of_its_own() -> None:
+    """SAM's own would let each read every queue and write every log of the account."""
+    assert len({role_of(name) for name in FUNCTIONS}) == len(FUNCTIONS)
+    assert not [name for name in FUNCTIONS if "Policies" in properties(name)]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_logs_to_its_own_group_and_nowhere_else(name: str) -> None:
+    group = properties(name)["LoggingConfig"]["LogGroup"]["Ref"]
+    logs = {arn for arn, actions in allowed(name).items() if any(each.startswith("logs:") for each in actions)}
+    assert logs == {str({"GetAtt": f"{group}.Arn"})}
 
 
 def test_who_makes_keys_cannot_open_them_and_who_signs_cannot_make_them() -> None:
     key, table = "{'GetAtt': 'DkimKmsKey.Arn'}", "{'GetAtt': 'DkimKeysTable.Arn'}"
-    rights = {name: allowed(name) for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
+    rights = {name: allowed(name) for name in FUNCTIONS}
     assert {name: each[key] for name, each in rights.items() if key in each} == {
         "ValidateFunction": {"kms:Decrypt"},
         "DkimFunction": {"kms:Encrypt"},
     }
-    assert rights["DkimFunction"].keys() == {key, table}
+    assert rights["DkimFunction"].keys() == {key, table, "{'GetAtt': 'DkimLogGroup.Arn'}"}
     assert {name for name, each in rights.items() if table in each} == {"ValidateFunction", "DkimFunction"}
     assert not [each for rest in rights.values() for actions in rest.values() for each in actions if "*" in each]
 
@@ -156,16 +183,9 @@ def test_each_function_takes_its_share_of_as_many_as_may_run() -> None:
 
 
 def test_only_deliver_may_touch_the_sites_and_one_at_a_time() -> None:
-    allowed = {
-        (name, action)
-        for name, resource in RESOURCES.items()
-        if resource["Type"] == "AWS::Serverless::Function"
-        for policy in resource["Properties"]["Policies"]
-        for statement in policy.get("Statement", ())
-        if statement["Resource"] == {"GetAtt": "SitesTable.Arn"}
-        for action in statement["Action"]
-    }
-    assert allowed == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
+    table = "{'GetAtt': 'SitesTable.Arn'}"
+    found = {(name, action) for name in FUNCTIONS for action in allowed(name).get(table, ())}
+    assert found == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
 
 
 FOR_EVER = {"AccountsTable", "DkimKeysTable"}
