@@ -7,8 +7,8 @@
     GATEWAY_KEY_FILE            its private key, PEM, not encrypted
     GATEWAY_CERT_FILE_2         one more certificate chain, for the other kind of key (ECDSA beside RSA); default: none
     GATEWAY_KEY_FILE_2          its private key. All four are read again when they change, and on SIGHUP
-    GATEWAY_CERT_SECRET         for `python -m smtp_gateway fetch-certificates` only: name or ARN of the secret whose chain
-                                and key it puts into GATEWAY_CERT_FILE (GATEWAY_KEY_FILE is the same file then)
+    GATEWAY_CERT_SECRET         for `python -m smtp_gateway fetch-certificates` only: name or ARN of the secret whose
+                                chain and key it puts into GATEWAY_CERT_FILE (GATEWAY_KEY_FILE is the same file then)
     GATEWAY_CERT_SECRET_2       the same for GATEWAY_CERT_FILE_2; default: none
     GATEWAY_VALIDATE_QUEUE_URL  where submissions go
     GATEWAY_VALIDATE_FUNCTION   name or ARN of the function that says whether an account may send for a domain

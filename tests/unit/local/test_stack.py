@@ -7,10 +7,10 @@ import pytest
 
 from local.functions import functions, mappings
 from local.processes import StartError
-from local.stack import TEMPLATE, Aws, Stack, deploy, parameters_of, parse
+from local.stack import NO_EDGE, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
 from local.stack_check import Anything, Ending, gaps, resolve, same
 
-OVERRIDES = {"DnsServers": "127.0.0.1:53", "SmtpPort": "2525", "ClockSpeed": "60"}
+OVERRIDES = {**NO_EDGE, "DnsServers": "127.0.0.1:53", "SmtpPort": "2525", "ClockSpeed": "60"}
 SMALL = """\
 Transform: AWS::Serverless-2016-10-31
 Parameters:
