@@ -29,7 +29,7 @@ CODE_BUCKET: Final = "mailrelay-local-code"
 # Never a person's own credentials: the endpoint may be any URL.
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 CREATE_SECONDS: Final = 120
-NO_EDGE: Final = {"Edge": "off"}  # what no local AWS can play: network, load balancer, Fargate
+NO_EDGE: Final = {"Edge": "off", "Alarms": "off"}  # what no local AWS can play: network, balancer, Fargate, alarms
 
 
 class Aws:

@@ -44,6 +44,7 @@ CHOICES: Final[tuple[dict[str, Choice], ...]] = (
         "smarthost": {"BackEnds": "smarthost", "Smarthost": "s.example:587", "SmarthostSecret": f"{SECRET}smarthost"},
     },
     {"one certificate": {}, "two": {"SecondCertificateSecret": f"{SECRET}tls2"}},
+    {"alarms": {"OperatorEmail": "op@b.example"}, "no alarms": {"Alarms": "off"}},
 )
 
 

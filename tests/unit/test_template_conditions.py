@@ -50,7 +50,7 @@ def test_outputs_refer_to_what_is_made(combination: Combination) -> None:
 
 @EACH
 def test_nat_only_for_direct_delivery_and_the_edge_only_when_wanted(combination: Combination) -> None:
-    edge, vpc, back_end, _ = combination.words
+    edge, vpc, back_end, *_ = combination.words
     types = {each["Type"] for each in made(TEMPLATE, combination.conditions).values()}
     own_nat = edge == "edge" and vpc == "VPC made" and back_end.startswith("mx")
     assert types & NAT == (NAT if own_nat else set())
