@@ -196,3 +196,40 @@ FOR_EVER = {"AccountsTable", "DkimKeysTable"}
 @pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table") and name not in FOR_EVER])
 def test_what_is_not_for_ever_has_a_time_to_live(name: str) -> None:
     assert properties(name)["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+@pytest.mark.parametrize("name", [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Logs::LogGroup"])
+def test_logs_are_kept_for_a_while_only(name: str) -> None:
+    """They have the addresses of clients and recipients."""
+    assert 7 <= properties(name)["RetentionInDays"] <= 90
+
+
+@pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table")])
+def test_tables_can_be_had_as_they_were(name: str) -> None:
+    assert properties(name)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_nobody_else_reads_the_bucket() -> None:
+    assert set(properties("ContentBucket")["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+@pytest.mark.parametrize("name", ["EgressAddressA", "EgressAddressB"])
+def test_an_address_with_a_reputation_is_kept(name: str) -> None:
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
+def test_nothing_that_is_kept_is_behind_a_condition_but_addresses() -> None:
+    """A parameter that is set back would leave it behind, without its data in the new one."""
+    kept = {name for name, each in RESOURCES.items() if "Retain" in each.get("DeletionPolicy", "")}
+    assert {name for name in kept if "Condition" in RESOURCES[name]} == {"EgressAddressA", "EgressAddressB"}
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_a_parameter_says_what_it_is_and_takes_no_nonsense(name: str) -> None:
+    parameter = TEMPLATE["Parameters"][name]
+    assert parameter["Description"].rstrip().endswith((".", ")"))
+    assert "Default" in parameter
+    free = {"BackEndRules", "SmarthostCa"}  # read by code that says what is wrong
+    lists = parameter["Type"] == "CommaDelimitedList"
+    assert lists or name in free or parameter.keys() & {"AllowedPattern", "AllowedValues", "MinValue"}
