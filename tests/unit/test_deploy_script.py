@@ -14,7 +14,11 @@ IMAGE = "123456789012.dkr.ecr.eu-north-1.amazonaws.com/mailrelay-gateway"
 FAKE = """#!/usr/bin/env bash
 echo "$(basename "$0") $*" >> "$CALLS"
 for each in $FAILS; do case "$*" in *"$each"*) exit 255 ;; esac; done
-case "$*" in *get-caller-identity*) echo 123456789012 ;; *get-login-password*) echo password ;; *-stdin*) cat > /dev/null ;; esac
+case "$*" in
+  *get-caller-identity*) echo 123456789012 ;;
+  *get-login-password*) echo password ;;
+  *-stdin*) cat > /dev/null ;;
+esac
 """
 
 
