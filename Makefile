@@ -88,8 +88,8 @@ $(SAM)/ready: locks/sam.txt # an environment of its own: aws-sam-cli pins anothe
 	@$(SAM)/bin/python $(PIP) install --no-deps --require-hashes --requirement locks/sam.txt
 	@touch $@
 
-deploy: $(SAM)/ready ## the relay into your AWS account (docs/operate.md); PARAMETERS="BackEnds=ses" changes some
-	@bash deploy.sh $(SAM)/bin/sam $(PARAMETERS)
+deploy: $(SAM)/ready ## the relay into your AWS account (docs/operate.md)
+	@bash deploy.sh $(SAM)/bin/sam
 
 format: setup ## put the source in form
 	@$(BIN)/ruff check --fix --quiet .

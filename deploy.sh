@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # The relay into an AWS account: the gateway's image to ECR, the functions built, the stack made or brought up to date.
 #
-#   make deploy                                 the first time SAM asks for the parameters and keeps the answers in
-#                                               samconfig.toml; after that only whether the changes are wanted
-#   make deploy PARAMETERS="BackEnds=ses"       other values; parameters that aren't named stay as they are
+# The first time SAM asks for the parameters, and keeps the answers in samconfig.toml: after that they are changed
+# there, and it asks whether the changes are wanted.
 #
-# Usage: deploy.sh SAM [PARAMETER=VALUE ...]; region and credentials are found as the AWS CLI finds them.
+# Usage: deploy.sh SAM; region and credentials are found as the AWS CLI finds them.
 # The repository is made here and not by template.yaml: the stack's service needs the image when it is created.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,16 +18,12 @@ fail() {
   exit 1
 }
 
-[ $# -ge 1 ] || { echo "usage: deploy.sh SAM [PARAMETER=VALUE ...]" >&2; exit 2; }
+[ $# -eq 1 ] || { echo "usage: deploy.sh SAM" >&2; exit 2; }
 sam=$1
-shift
-for each in "$@"; do
-  [[ $each == [A-Z]*=* ]] || { echo "deploy: '$each' is not PARAMETER=VALUE, as BackEnds=ses" >&2; exit 2; }
-done
 for tool in git docker aws; do
   command -v "$tool" > /dev/null || fail "$tool is missing; install it (docs/operate.md, \"Before the first time\")"
 done
-[ -z "$(git status --porcelain --untracked-files=no)" ] || fail "there are changes that are not committed; the image is named by its commit"
+[ -z "$(git status --porcelain --untracked-files=no -- . ':!samconfig.toml')" ] || fail "there are changes that are not committed; the image is named by its commit"
 region=${AWS_REGION:-${AWS_DEFAULT_REGION:-$(aws configure get region || true)}}
 [ -n "$region" ] || fail "no region; set AWS_REGION, as AWS_REGION=eu-north-1"
 account=$(aws sts get-caller-identity --query Account --output text) || fail "no AWS credentials that work; try: aws sts get-caller-identity"
@@ -60,7 +55,9 @@ else
   "$sam" build --use-container
 fi
 if [ -f samconfig.toml ]; then
-  "$sam" deploy --region "$region" --parameter-overrides "GatewayImage=$image" "$@"
+  grep -q 'GatewayImage=' samconfig.toml || fail "samconfig.toml has no GatewayImage among its parameter_overrides; add GatewayImage=none"
+  sed -i.before -E "s#(GatewayImage=[\\\\\"]*)[^\"\\\\ ]*#\\1$image#" samconfig.toml && rm samconfig.toml.before
+  "$sam" deploy --region "$region" --confirm-changeset
 else
-  "$sam" deploy --region "$region" --guided --parameter-overrides "GatewayImage=$image" "$@"
+  "$sam" deploy --region "$region" --guided --confirm-changeset --parameter-overrides "GatewayImage=$image"
 fi

@@ -35,11 +35,11 @@ class Clone(NamedTuple):
     folder: Path
     programs: Path
 
-    def deploy(self, *parameters: str, fails: str = "", **environment: str) -> Run:
+    def deploy(self, *more: str, fails: str = "", **environment: str) -> Run:
         calls = self.programs / "calls"
         calls.write_text("")
         done = subprocess.run(
-            ["bash", "deploy.sh", str(self.programs / "sam"), *parameters],
+            ["bash", "deploy.sh", str(self.programs / "sam"), *more],
             cwd=self.folder,
             env={
                 "PATH": str(self.programs),
@@ -60,7 +60,7 @@ def clone(tmp_path: Path) -> Clone:
     folder, programs = tmp_path / "clone", tmp_path / "programs"
     folder.mkdir()
     programs.mkdir()
-    for name in ("git", "bash", "basename", "dirname", "cat"):  # these are the real ones
+    for name in ("git", "bash", "basename", "dirname", "cat", "grep", "sed", "rm"):  # these are the real ones
         found = shutil.which(name)
         assert found
         (programs / name).symlink_to(found)
@@ -107,17 +107,48 @@ def test_the_first_time_makes_the_repository_and_asks_for_everything(clone: Clon
     assert "--image-tag-mutability IMMUTABLE" in run.calls[2]
     build = next(each for each in run.calls if each.startswith("docker buildx"))
     assert f"--platform linux/arm64 --provenance=false --tag {image(clone)} --push ." in build
-    assert run.calls[-1] == f"sam deploy --region eu-north-1 --guided --parameter-overrides GatewayImage={image(clone)}"
+    assert run.calls[-1] == (
+        f"sam deploy --region eu-north-1 --guided --confirm-changeset --parameter-overrides GatewayImage={image(clone)}"
+    )
     assert "password" not in run.out + run.error
 
 
-def test_later_it_builds_only_what_is_new_and_keeps_the_answers(clone: Clone) -> None:
-    (clone.folder / "samconfig.toml").write_text("")
-    run = clone.deploy("BackEnds=ses", "Alarms=off")
+# As SAM writes it, and as people may.
+ANSWERS = [
+    'parameter_overrides = "Edge=\\"off\\" GatewayImage=\\"{}\\" BackEnds=\\"mx\\""\n',
+    'parameter_overrides = ["Edge=off", "GatewayImage={}"]\n',
+]
+
+
+@pytest.mark.parametrize("answers", ANSWERS, ids=["SAM's", "a list"])
+def test_later_it_builds_only_what_is_new_and_goes_by_the_answers(clone: Clone, answers: str) -> None:
+    kept = clone.folder / "samconfig.toml"
+    kept.write_text(answers.format(f"{IMAGE}:0123456789ab"))
+    run = clone.deploy()
     assert run.code == 0, run.error
     assert not [each for each in run.calls if each.startswith("docker") or "create-repository" in each]
-    last = f"sam deploy --region eu-north-1 --parameter-overrides GatewayImage={image(clone)} BackEnds=ses Alarms=off"
-    assert run.calls[-1] == last
+    assert run.calls[-1] == "sam deploy --region eu-north-1 --confirm-changeset"
+    assert kept.read_text() == answers.format(image(clone))
+    assert sorted(each.name for each in clone.folder.iterdir()) == [".git", "deploy.sh", "samconfig.toml"]
+
+
+def test_answers_without_an_image_are_not_guessed_at(clone: Clone) -> None:
+    (clone.folder / "samconfig.toml").write_text('parameter_overrides = "Edge=on"\n')
+    run = clone.deploy()
+    assert (run.code, run.error.count("\n")) == (1, 1)
+    assert run.error.startswith("deploy: samconfig.toml has no GatewayImage among its parameter_overrides")
+
+
+def test_answers_that_have_changed_are_no_reason_to_refuse(clone: Clone) -> None:
+    kept = clone.folder / "samconfig.toml"
+    kept.write_text(ANSWERS[0].format("x"))
+    for words in (
+        ["add", "samconfig.toml"],
+        ["-c", "user.name=x", "-c", "user.email=x@a.example", "commit", "-qm", "x"],
+    ):
+        subprocess.run(["git", *words], cwd=clone.folder, check=True)
+    kept.write_text(ANSWERS[0].format("y"))
+    assert clone.deploy().code == 0
 
 
 def test_without_the_functions_python_they_are_built_in_a_container(clone: Clone) -> None:
@@ -153,8 +184,6 @@ def test_without_a_region_it_says_how_to_set_one(clone: Clone) -> None:
     assert (run.code, run.error) == (1, "deploy: no region; set AWS_REGION, as AWS_REGION=eu-north-1\n")
 
 
-@pytest.mark.parametrize("word", ["backends", "BackEnds", "-x"])
-def test_what_is_no_parameter_is_wrong_usage(clone: Clone, word: str) -> None:
-    run = clone.deploy(word)
-    assert run.code == 2
-    assert run.error == f"deploy: '{word}' is not PARAMETER=VALUE, as BackEnds=ses\n"
+def test_wrong_usage(clone: Clone) -> None:
+    run = clone.deploy("BackEnds=ses")
+    assert (run.code, run.error) == (2, "usage: deploy.sh SAM\n")
