@@ -95,8 +95,6 @@ def truth(rule: Any, named: Mapping[str, Any], template: Mapping[str, Any], para
             return any(map(of, each))
         case {"Fn::Equals": [one, other]}:
             return bool(value(one) == value(other))
-        case {"Fn::Contains": [many, one]}:
-            return value(one) in value(many)
     raise ValueError(f"{rule} is no condition that is known here")
 
 
