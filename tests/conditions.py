@@ -42,6 +42,7 @@ CHOICES: Final[tuple[dict[str, Choice], ...]] = (
         "mx by a rule": {"BackEnds": "ses", "BackEndRules": "to a.example = mx"},
         "ses": {"BackEnds": "ses", "SesIdentities": "arn:aws:ses:eu-north-1:123456789012:identity/a.example"},
         "smarthost": {"BackEnds": "smarthost", "Smarthost": "s.example:587", "SmarthostSecret": f"{SECRET}smarthost"},
+        "smarthost inside": {"BackEnds": "smarthost", "Smarthost": "s.example:25", "SmarthostNetworks": "10.0.0.0/8"},
     },
     {"one certificate": {}, "two": {"SecondCertificateSecret": f"{SECRET}tls2"}},
     {"alarms": {"OperatorEmail": "op@b.example"}, "no alarms": {"Alarms": "off"}},

@@ -60,10 +60,11 @@ def test_nat_only_for_direct_delivery_and_the_edge_only_when_wanted(combination:
 
 
 @EACH
-def test_deliver_is_in_the_vpc_for_direct_delivery_only(combination: Combination) -> None:
+def test_deliver_is_in_the_vpc_for_direct_delivery_and_for_a_smarthost_inside(combination: Combination) -> None:
     function = made(TEMPLATE, combination.conditions)["DeliverFunction"]["Properties"]
-    direct = combination.words[0] == "edge" and combination.words[2].startswith("mx")
-    assert ("VpcConfig" in function) == direct
+    edge, vpc, back_end, *_ = combination.words
+    inside = back_end == "smarthost inside" and vpc == "VPC given"
+    assert ("VpcConfig" in function) == (edge == "edge" and (back_end.startswith("mx") or inside))
 
 
 @EACH
