@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons bench faults fuzz check format lock clean
+.PHONY: help setup demo up test clients test-pythons bench faults fuzz check deploy format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -88,6 +88,9 @@ $(SAM)/ready: locks/sam.txt # an environment of its own: aws-sam-cli pins anothe
 	@$(PYTHON) -m venv --clear $(SAM)
 	@$(SAM)/bin/python $(PIP) install --no-deps --require-hashes --requirement locks/sam.txt
 	@touch $@
+
+deploy: $(SAM)/ready ## the relay into your AWS account (docs/operate.md)
+	@bash deploy.sh $(SAM)/bin/sam
 
 format: setup ## put the source in form
 	@$(BIN)/ruff check --fix --quiet .

@@ -29,6 +29,7 @@ CODE_BUCKET: Final = "mailrelay-local-code"
 # Never a person's own credentials: the endpoint may be any URL.
 CREDENTIALS: Final = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local"}
 CREATE_SECONDS: Final = 120
+NO_EDGE: Final = {"Edge": "off", "Alarms": "off"}  # what no local AWS can play: network, balancer, Fargate, alarms
 
 
 class Aws:
@@ -114,7 +115,7 @@ def deploy(
     parameters = parameters_of(template, overrides)
     try:
         folders = _upload_code(aws, template, root)
-        translated = _translate(template, parameters, aws.region)
+        translated = translate(template, parameters, aws.region)
         there = _exists(aws, name)
         if not there:
             _create(aws, name, translated, parameters)
@@ -164,8 +165,8 @@ def _managed_policies() -> dict[str, str]:
     return {name: facts["Arn"] for name, facts in json.loads(aws_managed_policies_data).items()}
 
 
-def _translate(template: dict[str, Any], parameters: Mapping[str, str], region: str) -> dict[str, Any]:
-    """SAM to CloudFormation, every event source mapping disabled."""
+def translate(template: dict[str, Any], parameters: Mapping[str, str], region: str) -> dict[str, Any]:
+    """SAM to CloudFormation, every event source mapping disabled. `template` is changed; its code has s3 URIs."""
     from samtranslator.model.exceptions import InvalidDocumentException
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator

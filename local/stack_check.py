@@ -21,6 +21,7 @@ DECLARED_ONLY_TYPES: Final = frozenset(
     {
         "AWS::CloudWatch::Alarm",  # it would stay OK
         "AWS::CloudWatch::Dashboard",
+        "AWS::Logs::MetricFilter",
     }
 )
 DECLARED_ONLY: Final[Mapping[str, frozenset[str]]] = {
@@ -34,13 +35,15 @@ DECLARED_ONLY: Final[Mapping[str, frozenset[str]]] = {
         }
     ),
     "AWS::S3::Bucket": frozenset({"LifecycleConfiguration", "PublicAccessBlockConfiguration", "Tags"}),
-    # The code runs from its folder, the layer from PYTHONPATH, the architecture is this machine's.
-    "AWS::Lambda::Function": frozenset({"Architectures", "Code", "Layers", "Tags"}),
+    # The code runs from its folder, the layer from PYTHONPATH, the architecture and network are this machine's; what is
+    # logged goes to files.
+    "AWS::Lambda::Function": frozenset({"Architectures", "Code", "Layers", "LoggingConfig", "Tags", "VpcConfig"}),
     "AWS::Lambda::EventSourceMapping": frozenset({"Tags"}),
     "AWS::Lambda::LayerVersion": frozenset({"CompatibleArchitectures", "CompatibleRuntimes", "Content", "LayerName"}),
     "AWS::IAM::Role": frozenset({"AssumeRolePolicyDocument", "ManagedPolicyArns", "Tags"}),
     "AWS::KMS::Key": frozenset({"Description", "KeyPolicy", "Tags"}),
     "AWS::Logs::LogGroup": frozenset({"Tags"}),
+    "AWS::SNS::Topic": frozenset({"Subscription", "Tags"}),  # nobody listens here
 }
 
 Properties = dict[str, Any]
@@ -222,6 +225,10 @@ def _log_group(aws: Aws, name: str) -> Properties:
     raise LookupError(f"no log group is named {name}")
 
 
+def _topic(aws: Aws, arn: str) -> Properties:
+    return dict(aws.client("sns").get_topic_attributes(TopicArn=arn)["Attributes"])
+
+
 def _kms_key(aws: Aws, id: str) -> Properties:
     """moto can't describe a key that a stack made: it takes the policy for text."""
     return {"EnableKeyRotation": aws.client("kms").get_key_rotation_status(KeyId=id)["KeyRotationEnabled"]}
@@ -237,4 +244,5 @@ LOOKUPS: Final[Mapping[str, Callable[[Aws, str], Properties]]] = {
     "AWS::IAM::Role": _role,
     "AWS::KMS::Key": _kms_key,
     "AWS::Logs::LogGroup": _log_group,
+    "AWS::SNS::Topic": _topic,
 }

@@ -27,7 +27,7 @@ from local.certificates import Authority
 from local.functions import WORKERS, functions, mappings, start_functions, start_mappings
 from local.lambdas import LambdaService
 from local.processes import Child, Spawner, StartError, base_environment
-from local.stack import CREDENTIALS, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
+from local.stack import CREDENTIALS, NO_EDGE, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
 from local.stack_check import gaps
 from local.zone import Zone, ZoneError
 from relay.aws.accounts import DynamoAccounts
@@ -132,6 +132,7 @@ class System:
 
         aws, dns, sink = self._servers(spawner, authority, service.url, zones, given_dns)
         overrides = {
+            **NO_EDGE,
             "DnsServers": dns,
             "SmtpPort": sink.rpartition(":")[2],
             "ReachableNetworks": LOOPBACK,

@@ -1,4 +1,5 @@
 """python -m smtp_gateway: the gateway, configured by environment variables (smtp_gateway/settings.py).
+python -m smtp_gateway fetch-certificates: beside it, keeps its certificate files fresh (smtp_gateway/fetched.py).
 
 Exit: 0 after SIGTERM or SIGINT, 1 if it can't listen or its end took too long, 2 for a wrong setting; one line on
 stderr says which.
@@ -6,22 +7,49 @@ stderr says which.
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Final
 
 from relay.aws.client import AwsClient
+from relay.aws.secrets import secret_text
 from relay.clock import SystemClock
 from relay.settings import SettingsError
 from smtp_gateway import server
 from smtp_gateway.certificates import Certificates
+from smtp_gateway.fetched import CertificateFile, keep_fetched
 from smtp_gateway.health_port import HealthPort
 from smtp_gateway.log import Log
 from smtp_gateway.server import ListenError
-from smtp_gateway.settings import Settings
+from smtp_gateway.settings import Settings, certificate_secrets
 from smtp_gateway.worker import Worker
 from smtp_gateway.workers import Workers
 
+FETCH: Final = "fetch-certificates"
 
-def main(environment: Mapping[str, str]) -> int:
+
+def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
+    if arguments and list(arguments) != [FETCH]:
+        sys.stderr.write(
+            f"smtp_gateway: {' '.join(arguments)!r} is not {FETCH!r}, and there is nothing else to ask for\n"
+        )
+        return 2
+    return fetch(environment) if arguments else serve(environment)
+
+
+def fetch(environment: Mapping[str, str]) -> int:
+    try:
+        secrets = certificate_secrets(environment)
+        client = AwsClient.from_environment(environment)
+    except SettingsError as error:
+        sys.stderr.write(f"smtp_gateway: {error}\n")
+        return 2
+    log = Log(SystemClock())
+    keep_fetched([CertificateFile(partial(secret_text, client, name), path, log) for name, path in secrets.items()])
+    return 0
+
+
+def serve(environment: Mapping[str, str]) -> int:
     try:
         settings = Settings.from_environment(environment)
         server.open_files(settings.max_connections)
@@ -49,4 +77,4 @@ def main(environment: Mapping[str, str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(os.environ))
+    sys.exit(main(sys.argv[1:], os.environ))

@@ -10,6 +10,7 @@ from pathlib import PurePath
 from relay.errors import RelayError
 from relay.json_text import dump
 from relay.ports import Clock
+from relay.settings import SettingsError
 from smtp_gateway.metrics import Count, Metrics
 from smtp_gateway.replies import Reply
 
@@ -61,6 +62,10 @@ class Log:
     def certificate_refused(self, *, error: str) -> None:
         """New handshakes go on with the one before. error: which setting, which file, and why."""
         self._line("certificate_refused", error=error)
+
+    def certificate_not_fetched(self, *, file: str, error: BaseException) -> None:
+        """By fetch-certificates; `file` stays as it is."""
+        self._line("certificate_not_fetched", file=file, **_cause(error))
 
     def certificate_expires(self, *, days: float) -> None:
         """Soon; days < 0: it has expired."""
@@ -148,4 +153,6 @@ def _date(when: float) -> str:
 def _cause(error: BaseException) -> dict[str, str]:
     if isinstance(error, RelayError):
         return {"error": error.safe, "detail": error.detail}
+    if isinstance(error, SettingsError):  # whose text is made for people
+        return {"error": str(error), "detail": ""}
     return {"error": type(error).__name__}

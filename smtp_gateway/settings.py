@@ -7,6 +7,9 @@
     GATEWAY_KEY_FILE            its private key, PEM, not encrypted
     GATEWAY_CERT_FILE_2         one more certificate chain, for the other kind of key (ECDSA beside RSA); default: none
     GATEWAY_KEY_FILE_2          its private key. All four are read again when they change, and on SIGHUP
+    GATEWAY_CERT_SECRET         for `python -m smtp_gateway fetch-certificates` only: name or ARN of the secret whose
+                                chain and key it puts into GATEWAY_CERT_FILE (GATEWAY_KEY_FILE is the same file then)
+    GATEWAY_CERT_SECRET_2       the same for GATEWAY_CERT_FILE_2; default: none
     GATEWAY_VALIDATE_QUEUE_URL  where submissions go
     GATEWAY_VALIDATE_FUNCTION   name or ARN of the function that says whether an account may send for a domain
     GATEWAY_VERDICT_PATIENCE    seconds for which its answer is waited for, 0 to 60, default 2; then the queue decides
@@ -41,6 +44,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from relay.settings import SettingsError
@@ -139,6 +143,22 @@ class Settings:
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
             endpoint_url=_url("AWS_ENDPOINT_URL", environment.get("AWS_ENDPOINT_URL", "")) or None,
         )
+
+
+def certificate_secrets(environment: Mapping[str, str]) -> dict[str, Path]:
+    """{secret: the file that it goes to}, for fetch-certificates. SettingsError names the variable."""
+    found: dict[str, Path] = {}
+    for secret, file in (
+        ("GATEWAY_CERT_SECRET", "GATEWAY_CERT_FILE"),
+        ("GATEWAY_CERT_SECRET_2", "GATEWAY_CERT_FILE_2"),
+    ):
+        if name := environment.get(secret, ""):
+            if not environment.get(file):
+                raise SettingsError(f"{file} is not set, where the certificate of {secret} should go")
+            found[name] = Path(environment[file])
+    if not found:
+        raise SettingsError("GATEWAY_CERT_SECRET is not set")
+    return found
 
 
 def _allowance(number: Callable[[str, int, int], int], max_connections: int) -> Allowance:

@@ -15,7 +15,7 @@ from moto.ses.models import ses_backends
 
 from local.certificates import Authority
 from local.functions import functions
-from local.stack import REGION, TEMPLATE, Aws, Stack, deploy, parse
+from local.stack import NO_EDGE, REGION, TEMPLATE, Aws, Stack, deploy, parse
 from relay.encoding import decode_report, encode_delivery
 from relay.outcome import Outcome, State
 from relay.submission import Delivery, Inline
@@ -68,7 +68,7 @@ def deliver(
     aws: Aws, monkeypatch: pytest.MonkeyPatch, overrides: dict[str, str], *contents: bytes, id: str
 ) -> tuple[Stack, list[Outcome]]:
     """What becomes of a message with each of `contents`, by the function as the stack has it."""
-    stack = deploy(aws, parse(TEMPLATE.read_text()), overrides)
+    stack = deploy(aws, parse(TEMPLATE.read_text()), {**NO_EDGE, **overrides})
     (function,) = [each for each in functions(aws, stack, 1) if each.title == "DeliverFunction"]
     for name, value in function.environment.items():
         if name.startswith(("RELAY_", "AWS_", "POWERTOOLS_")):

@@ -93,8 +93,8 @@ def test_the_names_of_the_service_are_parameters_only() -> None:
 
 def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
     """A statement each in deliver's policy, which allows what a parameter names or denies all."""
-    (policy,) = [each["Statement"] for each in properties("DeliverFunction")["Policies"] if "Statement" in each]
-    found = {str(each["Action"]): each for each in policy if isinstance(each["Effect"], dict)}
+    policy = statements(role_of("DeliverFunction"))
+    found = {str(each["Action"]): each for each in policy if "If" in each["Resource"]}
     assert {(action, *each["Effect"]["If"], str(each["Resource"]["If"])) for action, each in found.items()} == {
         (
             "secretsmanager:GetSecretValue",
@@ -109,24 +109,53 @@ def test_what_is_not_configured_of_the_back_ends_is_denied() -> None:
     }
 
 
+def statements(role: str) -> list[dict[str, Any]]:
+    return [each for policy in properties(role)["Policies"] for each in policy["PolicyDocument"]["Statement"]]
+
+
+def role_of(function: str) -> str:
+    name, attribute = properties(function)["Role"]["GetAtt"].split(".")
+    assert attribute == "Arn"
+    return str(name)
+
+
 def allowed(function: str) -> dict[str, set[str]]:
-    """Of a function's own statements: what is allowed, by resource."""
+    """Of the statements of a function's role: what is allowed, by resource."""
     found: dict[str, set[str]] = {}
-    for policy in properties(function)["Policies"]:
-        for each in policy.get("Statement", ()):
-            actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
-            found.setdefault(str(each["Resource"]), set()).update(actions)
+    for each in statements(role_of(function)):
+        if each["Effect"] == "Deny":
+            continue
+        actions = each["Action"] if isinstance(each["Action"], list) else [each["Action"]]
+        resources = each["Resource"] if isinstance(each["Resource"], list) else [each["Resource"]]
+        for resource in resources:
+            found.setdefault(str(resource), set()).update(actions)
     return found
+
+
+FUNCTIONS = [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"]
+
+
+def test_each_function_has_a_role_of_its_own() -> None:
+    """SAM's own would let each read every queue and write every log of the account."""
+    assert len({role_of(name) for name in FUNCTIONS}) == len(FUNCTIONS)
+    assert not [name for name in FUNCTIONS if "Policies" in properties(name)]
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_function_logs_to_its_own_group_and_nowhere_else(name: str) -> None:
+    group = properties(name)["LoggingConfig"]["LogGroup"]["Ref"]
+    logs = {arn for arn, actions in allowed(name).items() if any(each.startswith("logs:") for each in actions)}
+    assert logs == {str({"GetAtt": f"{group}.Arn"})}
 
 
 def test_who_makes_keys_cannot_open_them_and_who_signs_cannot_make_them() -> None:
     key, table = "{'GetAtt': 'DkimKmsKey.Arn'}", "{'GetAtt': 'DkimKeysTable.Arn'}"
-    rights = {name: allowed(name) for name, each in RESOURCES.items() if each["Type"] == "AWS::Serverless::Function"}
+    rights = {name: allowed(name) for name in FUNCTIONS}
     assert {name: each[key] for name, each in rights.items() if key in each} == {
         "ValidateFunction": {"kms:Decrypt"},
         "DkimFunction": {"kms:Encrypt"},
     }
-    assert rights["DkimFunction"].keys() == {key, table}
+    assert rights["DkimFunction"].keys() == {key, table, "{'GetAtt': 'DkimLogGroup.Arn'}"}
     assert {name for name, each in rights.items() if table in each} == {"ValidateFunction", "DkimFunction"}
     assert not [each for rest in rights.values() for actions in rest.values() for each in actions if "*" in each]
 
@@ -156,16 +185,9 @@ def test_each_function_takes_its_share_of_as_many_as_may_run() -> None:
 
 
 def test_only_deliver_may_touch_the_sites_and_one_at_a_time() -> None:
-    allowed = {
-        (name, action)
-        for name, resource in RESOURCES.items()
-        if resource["Type"] == "AWS::Serverless::Function"
-        for policy in resource["Properties"]["Policies"]
-        for statement in policy.get("Statement", ())
-        if statement["Resource"] == {"GetAtt": "SitesTable.Arn"}
-        for action in statement["Action"]
-    }
-    assert allowed == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
+    table = "{'GetAtt': 'SitesTable.Arn'}"
+    found = {(name, action) for name in FUNCTIONS for action in allowed(name).get(table, ())}
+    assert found == {("DeliverFunction", f"dynamodb:{each}Item") for each in ("Get", "Put", "Delete")}
 
 
 FOR_EVER = {"AccountsTable", "DkimKeysTable"}
@@ -174,3 +196,40 @@ FOR_EVER = {"AccountsTable", "DkimKeysTable"}
 @pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table") and name not in FOR_EVER])
 def test_what_is_not_for_ever_has_a_time_to_live(name: str) -> None:
     assert properties(name)["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+
+
+@pytest.mark.parametrize("name", [name for name, each in RESOURCES.items() if each["Type"] == "AWS::Logs::LogGroup"])
+def test_logs_are_kept_for_a_while_only(name: str) -> None:
+    """They have the addresses of clients and recipients."""
+    assert 7 <= properties(name)["RetentionInDays"] <= 90
+
+
+@pytest.mark.parametrize("name", [name for name in RESOURCES if name.endswith("Table")])
+def test_tables_can_be_had_as_they_were(name: str) -> None:
+    assert properties(name)["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
+
+
+def test_nobody_else_reads_the_bucket() -> None:
+    assert set(properties("ContentBucket")["PublicAccessBlockConfiguration"].values()) == {True}
+
+
+@pytest.mark.parametrize("name", ["EgressAddressA", "EgressAddressB"])
+def test_an_address_with_a_reputation_is_kept(name: str) -> None:
+    assert RESOURCES[name]["UpdateReplacePolicy"] == "Retain"
+    assert RESOURCES[name]["DeletionPolicy"] == "RetainExceptOnCreate"
+
+
+def test_nothing_that_is_kept_is_behind_a_condition_but_addresses() -> None:
+    """A parameter that is set back would leave it behind, without its data in the new one."""
+    kept = {name for name, each in RESOURCES.items() if "Retain" in each.get("DeletionPolicy", "")}
+    assert {name for name in kept if "Condition" in RESOURCES[name]} == {"EgressAddressA", "EgressAddressB"}
+
+
+@pytest.mark.parametrize("name", TEMPLATE["Parameters"])
+def test_a_parameter_says_what_it_is_and_takes_no_nonsense(name: str) -> None:
+    parameter = TEMPLATE["Parameters"][name]
+    assert parameter["Description"].rstrip().endswith((".", ")"))
+    assert "Default" in parameter
+    free = {"BackEndRules", "SmarthostCa"}  # read by code that says what is wrong
+    lists = parameter["Type"] == "CommaDelimitedList"
+    assert lists or name in free or parameter.keys() & {"AllowedPattern", "AllowedValues", "MinValue"}

@@ -7,10 +7,11 @@ import pytest
 
 from local.functions import functions, mappings
 from local.processes import StartError
-from local.stack import TEMPLATE, Aws, Stack, deploy, parameters_of, parse
-from local.stack_check import Anything, Ending, gaps, resolve, same
+from local.stack import NO_EDGE, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
+from local.stack_check import DECLARED_ONLY_TYPES, Anything, Ending, gaps, resolve, same
+from tests.conditions import combinations, load, made
 
-OVERRIDES = {"DnsServers": "127.0.0.1:53", "SmtpPort": "2525", "ClockSpeed": "60"}
+OVERRIDES = {**NO_EDGE, "DnsServers": "127.0.0.1:53", "SmtpPort": "2525", "ClockSpeed": "60"}
 SMALL = """\
 Transform: AWS::Serverless-2016-10-31
 Parameters:
@@ -46,6 +47,24 @@ def test_the_real_template_has_no_gaps(deployed: tuple[Aws, Stack]) -> None:
     aws, stack = deployed
     assert gaps(aws, stack) == []
     assert {"ValidateQueue", "DeliverDeadLetterQueue", "LedgerTable", "ContentBucket"} <= stack.resources.keys()
+
+
+LAYER = "AWS::Lambda::LayerVersion"
+WITHOUT_EDGE = [each for each in combinations(load()) if each.words[0] == "no edge" and each.words[1] == "VPC made"]
+
+
+@pytest.mark.parametrize("back_end", sorted({each.words[2] for each in WITHOUT_EDGE}))
+def test_without_the_edge_every_combination_is_created_whole(aws: Aws, back_end: str) -> None:
+    """And moto makes of the conditions what tests/conditions.py makes of them."""
+    for combination in WITHOUT_EDGE:
+        if combination.words[2] == back_end and combination.words[3] == "one certificate":
+            overrides = {**combination.parameters, **OVERRIDES, "Alarms": combination.parameters["Alarms"]}
+            stack = deploy(aws, parse(TEMPLATE.read_text()), overrides, name=f"stack-{uuid4().hex[:8]}")
+            assert gaps(aws, stack) == []
+            expected = made(stack.template, combination.conditions)
+            created = {name for name in stack.resources if name}  # moto lists the layer without one
+            assert created <= expected.keys()
+            assert {expected[name]["Type"] for name in expected.keys() - created} <= DECLARED_ONLY_TYPES | {LAYER}
 
 
 def test_mappings_are_disabled_and_read_from_the_stack(deployed: tuple[Aws, Stack]) -> None:

@@ -1,4 +1,4 @@
-"""A login that Secrets Manager keeps."""
+"""What Secrets Manager keeps: texts, and logins."""
 
 import json
 from typing import Final
@@ -9,7 +9,18 @@ from relay.smtp.login import Login
 from relay.smtp.memory import Memory
 
 FRESH: Final = 300.0  # seconds for which it isn't asked again: so long may a new password wait
-UNREADABLE: Final = "the secret with the smarthost's login cannot be used"
+TARGET: Final = "secretsmanager.GetSecretValue"
+UNREADABLE: Final = "a secret that the relay needs cannot be used"
+
+
+async def secret_text(client: AwsClient, secret: str) -> str:
+    """The current text of a secret, by its name or ARN. OutageError if Secrets Manager is away or refuses; FaultError
+    if the secret has no text."""
+    answer = await client.json("secretsmanager", TARGET, {"SecretId": secret}, version="1.1")
+    text = answer.get("SecretString")
+    if not isinstance(text, str):
+        raise FaultError(UNREADABLE, f"{secret}: it is binary")
+    return text
 
 
 class SecretLogin:
@@ -25,10 +36,9 @@ class SecretLogin:
         return await self._known.get(self._secret, self._ask)
 
     async def _ask(self) -> tuple[Login, float]:
-        target = "secretsmanager.GetSecretValue"
-        answer = await self._client.json("secretsmanager", target, {"SecretId": self._secret}, version="1.1")
+        text = await secret_text(self._client, self._secret)
         try:
-            fields = json.loads(answer["SecretString"])
+            fields = json.loads(text)
             login = Login(fields["username"], fields["password"])
             if not (isinstance(login.user, str) and isinstance(login.password, str)):
                 raise TypeError
