@@ -17,9 +17,9 @@ from typing import Any, Final, cast
 
 import uvloop
 
+from relay.account import Account
 from relay.aws.accounts import item_of
 from relay.password import hash_password
-from relay.ports import Account
 
 USER, PASSWORD = "app@bench.example", "a-pass-phrase-for-the-bench"
 SALT: Final = b"sixteen octets.."

@@ -19,9 +19,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from relay.account import Account
 from relay.clock import SystemClock
 from relay.dns import DnspythonResolver
-from relay.ports import Account, Resolver, TxtAnswer
+from relay.ports import Resolver, TxtAnswer
 from relay.proof.judge import Judge, Judged
 from relay.proof.receipt import Known
 from relay.proof.ruling import Question, Standing

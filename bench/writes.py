@@ -21,6 +21,7 @@ from rich.table import Table as Shown
 
 from bench.aws_calls import Books, Table, counting, table_of
 from local.stack import CREDENTIALS, REGION, TEMPLATE, parse
+from relay.account import Account
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
@@ -35,7 +36,7 @@ from relay.enabled import Enabled
 from relay.encoding import decode_report
 from relay.ids import new_id
 from relay.password import hash_password
-from relay.ports import Account, RecipientReply
+from relay.ports import RecipientReply
 from relay.record import Record
 from relay.retry import RetryPolicy
 from relay.submission import Delivery, Inline

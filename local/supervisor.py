@@ -30,12 +30,12 @@ from local.processes import Child, Spawner, StartError, base_environment
 from local.stack import CREDENTIALS, NO_EDGE, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
 from local.stack_check import gaps
 from local.zone import Zone, ZoneError
+from relay.account import Account
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.signing import Credentials
 from relay.errors import RelayError
 from relay.password import hash_password, new_password, new_salt
-from relay.ports import Account
 
 HOST: Final = "127.0.0.1"
 DEFAULT_STATE: Final = Path(".local/state.json")

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
-from relay.ports import Accounts, ContentStore, DeadLetters, Ledger, Messages, Queue, Suppressions
+from relay.account import Accounts
+from relay.ports import ContentStore, DeadLetters, Ledger, Messages, Queue, Suppressions
 from relay.proof.judge import Patience
 from relay.proof.receipt import Receipts
 from relay.proof.verdict import Terms

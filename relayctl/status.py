@@ -11,8 +11,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from relay.account import Account
 from relay.outcome import State
-from relay.ports import Account, Depth
+from relay.ports import Depth
 from relay.retry import LIFETIME
 from relayctl import render, target
 from relayctl.context import STAGES, Cloud, Context, StageQueue, Target

@@ -5,9 +5,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Final
 
-from relay import password as passwords
+from relay.account import Account, Accounts
 from relay.errors import TemporaryError
-from relay.ports import Account, Accounts, Clock
+from relay.password import verify
+from relay.ports import Clock
 from smtp_gateway.auth import Credentials
 
 TRUST: Final = 25.0  # seconds that a yes rests on a record: so long a disabled account may still log in
@@ -35,21 +36,21 @@ class Authenticator:
         self._asking: dict[str, asyncio.Task[Account | None]] = {}
 
     async def __call__(self, credentials: Credentials) -> Account | None:
-        """The account, or None for a wrong name or password, or a disabled one.
+        """The account as the password opened it, or None for a wrong name or password, or a disabled one.
 
         Same work whichever of them is wrong: a no is always from a record younger than DISTRUST, so a name
         that exists is asked for as often as one that doesn't. TemporaryError if the table can't say.
         """
         name = credentials.user.lower()
         if not _plausible(name):
-            return _verdict(None, credentials.password)
+            return verify(None, credentials.password, self._clock.now())
         known = self._known.get(name)
         age = self._clock.now() - known.since if known else TRUST
         if known and age < TRUST:
-            verdict = _verdict(known.account, credentials.password)
+            verdict = verify(known.account, credentials.password, self._clock.now())
             if verdict or age < DISTRUST:
                 return verdict
-        return _verdict(await self.read(name), credentials.password)
+        return verify(await self.read(name), credentials.password, self._clock.now())
 
     async def read(self, name: str) -> Account | None:
         """The record as it is now, for an account's name in lower case. TemporaryError as above."""
@@ -76,10 +77,6 @@ class Authenticator:
         if len(self._known) > self._size:
             self._known.popitem(last=False)
         return account
-
-
-def _verdict(account: Account | None, password: str) -> Account | None:
-    return account if passwords.verify(account, password) else None
 
 
 def _plausible(name: str) -> bool:

@@ -5,8 +5,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
+from relay.account import Account
 from relay.errors import TemporaryError
-from relay.ports import Account
+from relay.password import holds
 from smtp_gateway.log import Log
 
 EVERY: Final = 30.0  # seconds between looks at all accounts; accounts.TRUST and this are a minute at most
@@ -20,16 +21,17 @@ class Session(Protocol):
 
 
 class Logins:
-    """read: an account by its name in lower case, TemporaryError if the table can't say. One read for each account that
-    has open sessions."""
+    """read: an account by its name in lower case, TemporaryError if the table can't say. now: epoch seconds. One
+    read for each account that has open sessions."""
 
-    def __init__(self, read: Callable[[str], Awaitable[Account | None]], log: Log) -> None:
+    def __init__(self, read: Callable[[str], Awaitable[Account | None]], log: Log, now: Callable[[], float]) -> None:
         self._read = read
+        self._now = now
         self._log = log
         self._sessions: dict[str, dict[Session, Account]] = {}
 
     def enter(self, account: Account, session: Session) -> None:
-        """account: as the password was checked against it."""
+        """account: as the password opened it (relay.password.verify)."""
         self._sessions.setdefault(account.user.lower(), {})[session] = account
 
     def leave(self, name: str, session: Session) -> None:
@@ -69,7 +71,7 @@ class Logins:
                 self._log.bug(error=error)
                 continue
             for session, before in tuple(self._sessions.get(name, {}).items()):
-                if not _holds(before, account):
+                if not holds(before, account, self._now()):
                     self._end(session)
 
     def _end(self, session: Session) -> None:
@@ -77,8 +79,3 @@ class Logins:
             session.log_out()
         except Exception as error:  # noqa: BLE001 - our bug in one session keeps no other open
             self._log.bug(error=error)
-
-
-def _holds(before: Account, now: Account | None) -> bool:
-    """Whether a login of `before` is one of `now`."""
-    return now is not None and not now.disabled and (now.salt, now.hash) == (before.salt, before.hash)

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from relay.ports import Account
+from relay.account import Account
 from smtp_gateway.auth import Credentials
 from smtp_gateway.certificates import Certificates
 from smtp_gateway.data import Room

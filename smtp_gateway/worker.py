@@ -58,7 +58,7 @@ class Worker:
         queue = SqsQueue(self.client, settings.validate_queue_url)
         sending = Evidence(health.QUEUE)
         authenticate = Authenticator(DynamoAccounts(self.client, settings.accounts_table), self.clock)
-        logins = Logins(authenticate.read, log)
+        logins = Logins(authenticate.read, log, self.clock.now)
         site = self._site(authenticate, logins, WatchedQueue(queue, sending))
         stop = self._signals()
         channel.setblocking(False)

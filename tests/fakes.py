@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from relay.account import Account
 from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
 from relay.ports import (
-    Account,
     Checked,
     Claim,
     Claimed,
@@ -299,13 +299,20 @@ class FakeAccounts(Failing):
         self._maybe_fail()
         return self.items.setdefault(account.user.lower(), account) == account
 
+    async def update(self, account: Account, before: Account) -> bool:
+        self._maybe_fail()
+        found = self.items.get(account.user.lower())
+        if found is not None and found.version == before.version:
+            self.items[account.user.lower()] = found = account
+        return found == account
+
     async def remove(self, user: str) -> None:
         self._maybe_fail()
         self.items.pop(user.lower(), None)
 
     async def list(self) -> tuple[Account, ...]:
         self._maybe_fail()
-        return tuple(self.items[user] for user in sorted(self.items))
+        return tuple(self.items[user] for user in sorted(self.items) if not self.items[user].deleted)
 
 
 class FakeSms(Failing):

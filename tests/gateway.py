@@ -19,8 +19,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
+from relay.account import Account
 from relay.password import hash_password
-from relay.ports import Account
 from relay.proof.ruling import Question, Ruling, Standing
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import Certificates
@@ -159,7 +159,7 @@ async def running(
         host_name=HOST_NAME,
         tls=Certificates((key_pair(*certificate()),), gateway.clock, Log(gateway.clock, lambda _: None)),
         authenticate=authenticate,
-        logins=Logins(authenticate.read, log),
+        logins=Logins(authenticate.read, log, gateway.clock.now),
         senders=senders,
         submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),
         log=log,

@@ -1,4 +1,5 @@
-"""The accounts function: {"action": "create", "user": ..., "phone": ...} or {"action": "list"}.
+"""The accounts function: {"action": "create", "user": ..., "phone": ...}, {"action": "list"}, {"action": "rotate",
+"user": ..., "now": whether the old password ends at once}, or show, disable, enable, delete with a user.
 
 Answers {"ok": true, ...} or {"ok": false, "error": one sentence}. The password goes out by SMS and is
 neither returned nor logged; nor are events, which hold phone numbers.
@@ -13,13 +14,14 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from relay.accounts import create
+from relay.account import Account, Accounts
+from relay.accounts import AccountAdmin, Change, create
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.sms import SnsSms
 from relay.clock import SystemClock
 from relay.errors import PermanentError, RelayError
-from relay.ports import Accounts, Clock, Sms
+from relay.ports import Clock, Sms
 from relay.proof.token import records_to_publish
 from relay.settings import FunctionSettings
 
@@ -35,11 +37,23 @@ class AccountsHandler:
         self._sms = sms
         self._clock = clock
         self._logger = logger
+        self._admin = AccountAdmin(
+            accounts,
+            sms,
+            clock,
+            host_name=settings.host_name,
+            overlap=settings.password_overlap / settings.clock_speed,
+        )
 
     async def __call__(self, event: Mapping[str, Any]) -> Answer:
         actions: dict[str, Callable[[Mapping[str, Any]], Awaitable[Answer]]] = {
             "create": self._create,
             "list": self._list,
+            "show": self._show,
+            "rotate": self._rotate,
+            "disable": self._changing(self._admin.disable),
+            "enable": self._changing(self._admin.enable),
+            "delete": self._changing(self._admin.delete),
         }
         action = event.get("action")
         try:
@@ -50,7 +64,8 @@ class AccountsHandler:
         except RelayError as error:
             self._logger.warning("refused", extra={"error": error.safe, "detail": error.detail})
             return {"ok": False, "error": error.safe}
-        self._logger.info("done", extra={"action": action, "user": answer.get("user")})
+        done = {"action": action, "user": answer.get("user"), "changed": answer.get("changed")}
+        self._logger.info("done", extra=done)
         return {"ok": True, **answer}
 
     async def _create(self, event: Mapping[str, Any]) -> Answer:
@@ -62,22 +77,53 @@ class AccountsHandler:
             clock=self._clock,
             host_name=self._settings.host_name,
         )
+        return self._to_use(account)
+
+    def _to_use(self, account: Account) -> Answer:
+        """What its user needs besides the password."""
         domain = account.user.rpartition("@")[2].lower()  # only a first guess: any domain may be signed up
         records = records_to_publish(domain, account.user, self._settings.token_name, self._settings.spf_domain)
-        return {"user": account.user, "records": [asdict(record) for record in records]}
+        return {
+            "user": account.user,
+            "server": self._settings.host_name,
+            "records": [asdict(record) for record in records],
+        }
+
+    async def _show(self, event: Mapping[str, Any]) -> Answer:
+        account = await self._admin.show(_text(event, "user"))
+        previous = account.previous
+        holds = previous.until if previous and previous.until > self._clock.now() else None
+        return {**self._to_use(account), **_facts(account), "old_password_until": holds}
+
+    async def _rotate(self, event: Mapping[str, Any]) -> Answer:
+        at_once = event.get("now", False)
+        if not isinstance(at_once, bool):
+            raise PermanentError("now must be true or false")
+        change = await self._admin.rotate(_text(event, "user"), at_once=at_once)
+        previous = change.account.previous
+        until = previous.until if previous else None
+        return {**_facts(change.account), "changed": True, "old_password_until": until}
+
+    def _changing(self, action: Callable[[str], Awaitable[Change]]) -> Callable[[Mapping[str, Any]], Awaitable[Answer]]:
+        async def run(event: Mapping[str, Any]) -> Answer:
+            change = await action(_text(event, "user"))
+            return {**_facts(change.account), "changed": change.changed}
+
+        return run
 
     async def _list(self, event: Mapping[str, Any]) -> Answer:  # noqa: ARG002 - every action takes the event
         return {
-            "accounts": [
-                {
-                    "user": account.user,
-                    "phone": account.phone,
-                    "created": account.created,
-                    "disabled": account.disabled,
-                }
-                for account in await self._accounts.list()
-            ]
+            "accounts": [_facts(account) for account in await self._accounts.list()],
         }
+
+
+def _facts(account: Account) -> Answer:
+    return {
+        "user": account.user,
+        "phone": account.phone,
+        "created": account.created,
+        "disabled": account.disabled,
+    }
 
 
 def _text(event: Mapping[str, Any], name: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import smtplib
 import subprocess
 import time
 from collections.abc import Iterator
@@ -129,6 +130,49 @@ def test_accounts(system: LocalSystem) -> None:
 
 
 STATE = ("--state-file", "state.json")
+
+
+def by_sms(said: str) -> str:
+    """The password that a command on the local system shows, as no phone rings."""
+    return said.partition("the SMS says:\n")[2].partition(" password ")[2].split()[0]
+
+
+def logs_in(system: LocalSystem, user: str, password: str) -> bool:
+    try:
+        system.connect(user, password).close()
+    except smtplib.SMTPAuthenticationError as refused:
+        if refused.smtp_code != 535:
+            raise
+        return False
+    return True
+
+
+def test_the_life_of_an_account(system: LocalSystem) -> None:
+    def do(action: str, *options: str) -> str:
+        return call(system.folder, "accounts", action, "life@login.example", *options, *STATE)
+
+    first = by_sms(do("create", "--phone", "+46700000002"))
+    assert logs_in(system, "life@login.example", first)
+    assert f"port    {system.state['port']} with STARTTLS" in do("show")
+    second = by_sms(do("rotate"))
+    wait_for("the new password", lambda: logs_in(system, "LIFE@login.example", second))
+    assert logs_in(system, "life@login.example", first)
+    assert "The old password holds until " in do("show")
+    third = by_sms(do("rotate", "--now"))
+    wait_for("the old one's end", lambda: not logs_in(system, "life@login.example", second))
+    wait_for("the third password", lambda: logs_in(system, "life@login.example", third))
+    assert "is disabled" in do("disable")
+    wait_for("535", lambda: not logs_in(system, "life@login.example", third))
+    assert "is enabled" in do("enable")
+    wait_for("no 535", lambda: logs_in(system, "life@login.example", third))
+    assert "is deleted" in do("delete")
+    assert "is deleted already" in do("delete")
+    assert "is taken" in call(
+        system.folder, "accounts", "create", "life@login.example", "--phone", "+46700000002", *STATE, code=1
+    )
+    logs = "".join(each.read_text() for each in Path(system.state["logs"]).glob("*.log"))
+    assert "life@login.example" in logs
+    assert not [each for each in (first, second, third) if each in logs]
 
 
 def fates(system: LocalSystem, id: str) -> dict[str, str]:

@@ -1,16 +1,18 @@
 import asyncio
 import re
+from dataclasses import replace
 
 import pytest
 
-from relay.accounts import create, phone_number, user_name
+from relay.account import Account
+from relay.accounts import AccountAdmin, Change, create, phone_number, user_name
 from relay.errors import PermanentError, RelayError, TemporaryError
-from relay.password import verify
-from relay.ports import Account
+from relay.password import hash_password, verify
 from tests.fakes import FakeAccounts, FakeClock, FakeSms
 
 HOST = "smtp.example.com"
 PHONE = "+46701234567"
+SALT = b"0123456789abcdef"
 
 
 def make(user: str, phone: str, accounts: FakeAccounts, sms: FakeSms) -> Account:
@@ -26,7 +28,7 @@ def test_the_password_goes_to_the_phone_and_nowhere_else() -> None:
     assert phone == PHONE
     found = re.fullmatch(r"smtp\.example\.com: user App@MyCorp\.se password (\S+)", text)
     assert found
-    assert verify(account, found[1])
+    assert verify(account, found[1], 5.0)
     assert found[1] not in repr(account)
 
 
@@ -52,7 +54,7 @@ def test_an_account_left_behind_is_named() -> None:
     accounts, sms = FakeAccounts(), FakeSms()
     sms.fail = TemporaryError("no")
     accounts.fail_next(None, TemporaryError("away"))
-    with pytest.raises(TemporaryError, match=r"jo@example\.com could not be removed"):
+    with pytest.raises(TemporaryError, match=r"jo@example\.com is there nevertheless"):
         make("jo@example.com", PHONE, accounts, sms)
 
 
@@ -120,3 +122,129 @@ def test_a_phone_number(text: str, number: str) -> None:
 def test_what_is_no_phone_number(text: str) -> None:
     with pytest.raises(PermanentError, match="country code"):
         phone_number(text)
+
+
+# --- what is done to one that there is ------------------------------------------------------------
+
+
+class World:
+    """One account with the password "old"; an administrator's actions on it."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock(1000.0)
+        self.jo = Account("Jo@example.com", SALT, hash_password("old", SALT), PHONE, 5.0)
+        self.accounts, self.sms = FakeAccounts(self.jo), FakeSms()
+        self.admin = AccountAdmin(self.accounts, self.sms, self.clock, host_name=HOST, overlap=60.0)
+
+    def do(self, action: str, user: str = "JO@example.com", **options: bool) -> Change:
+        return asyncio.run(getattr(self.admin, action)(user, **options))  # type: ignore[no-any-return]
+
+    @property
+    def now(self) -> Account:
+        return self.accounts.items["jo@example.com"]
+
+    def opens(self, password: str) -> bool:
+        return verify(self.now, password, self.clock.now()) is not None
+
+    @property
+    def sent(self) -> str:
+        return self.sms.sent[-1][1].rpartition(" ")[2]
+
+
+def test_disabled_and_enabled_again() -> None:
+    world = World()
+    assert world.do("disable").changed
+    assert not world.opens("old")
+    assert not world.do("disable").changed
+    assert world.do("enable").changed
+    assert world.opens("old")
+    assert not world.do("enable").changed
+    assert world.now.version == 2
+
+
+def test_a_deleted_name_stays_taken_and_nothing_else_is_left() -> None:
+    world = World()
+    assert world.do("delete").changed
+    assert not world.do("delete").changed
+    left = world.now
+    assert (left.user, left.salt, left.hash, left.phone, left.previous) == ("Jo@example.com", b"", b"", "", None)
+    assert left.disabled
+    assert not world.opens("")
+    with pytest.raises(PermanentError, match=r"jo@example\.com is taken"):
+        make("jo@example.com", PHONE, world.accounts, world.sms)
+    for action in ("disable", "enable", "show"):
+        with pytest.raises(PermanentError, match="is deleted"):
+            world.do(action)
+    with pytest.raises(PermanentError, match="is deleted"):
+        world.do("rotate", at_once=False)
+    assert world.sms.sent == []
+
+
+def test_rotated_both_passwords_hold_for_a_while() -> None:
+    world = World()
+    world.do("rotate", at_once=False)
+    assert [phone for phone, _ in world.sms.sent] == [PHONE]
+    assert world.opens("old")
+    assert world.opens(world.sent)
+    first = world.sent
+    world.clock.advance(59)
+    assert world.opens("old")
+    world.clock.advance(1)
+    assert not world.opens("old")
+    world.do("rotate", at_once=False)
+    assert world.opens(first)
+    assert world.opens(world.sent)
+
+
+def test_rotated_at_once_the_old_one_opens_nothing() -> None:
+    world = World()
+    world.do("rotate", at_once=True)
+    assert not world.opens("old")
+    assert world.opens(world.sent)
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+@pytest.mark.parametrize("kind", [TemporaryError, PermanentError])
+def test_without_an_sms_the_password_is_the_old_one(kind: type[RelayError], at_once: bool) -> None:
+    world = World()
+    world.sms.fail = kind("no", "sns: 503")
+    with pytest.raises(kind, match="is the old one"):
+        world.do("rotate", at_once=at_once)
+    assert replace(world.now, version=0) == world.jo
+    world.sms.fail = None
+    world.do("rotate", at_once=at_once)
+    assert world.opens(world.sent)
+
+
+def test_a_password_that_could_not_be_taken_back_is_named() -> None:
+    world = World()
+    world.sms.fail = TemporaryError("no")
+    world.accounts.fail_next(None, None, TemporaryError("away"))
+    with pytest.raises(TemporaryError, match="rotate it again"):
+        world.do("rotate", at_once=True)
+    world.sms.fail = None
+    world.do("rotate", at_once=True)
+    assert world.opens(world.sent)
+
+
+def test_no_such_account() -> None:
+    for action in ("show", "disable", "enable", "delete"):
+        with pytest.raises(PermanentError, match=r"there is no account al@example\.com"):
+            World().do(action, "al@example.com")
+
+
+def test_changes_at_the_same_moment_are_both_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    find = world.accounts.find
+    first = [replace(world.jo, disabled=True, version=1)]
+
+    async def meanwhile(user: str) -> Account | None:
+        found = await find(user)
+        if first:
+            world.accounts.items["jo@example.com"] = first.pop()
+        return found
+
+    monkeypatch.setattr(world.accounts, "find", meanwhile)
+    world.do("rotate", at_once=True)
+    assert world.now.disabled
+    assert verify(replace(world.now, disabled=False), world.sent, 1000.0)

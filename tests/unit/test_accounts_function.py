@@ -79,14 +79,44 @@ def test_list(world: World) -> None:
     }
 
 
+JO: dict[str, Any] = {"user": "Jo@Example.com", "phone": "+46709876543", "created": 7.0, "disabled": False}
+
+
+def test_the_life_of_an_account(world: World) -> None:
+    def do(action: str, **more: Any) -> Any:
+        return world({"action": action, "user": "jo@example.com", **more})
+
+    world(CREATE)
+    shown = do("show")
+    assert JO.items() <= shown.items()
+    assert (shown["server"], shown["old_password_until"], len(shown["records"])) == ("smtp.relay.example", None, 3)
+    assert do("rotate") == {"ok": True, **JO, "changed": True, "old_password_until": 7.0 + 24 * 3600}
+    assert do("show")["old_password_until"] == 7.0 + 24 * 3600
+    assert do("rotate", now=True) == {"ok": True, **JO, "changed": True, "old_password_until": None}
+    assert do("disable") == {"ok": True, **JO, "disabled": True, "changed": True}
+    assert do("disable")["changed"] is False
+    assert do("enable") == {"ok": True, **JO, "changed": True}
+    assert do("delete")["changed"] is True
+    assert do("delete")["changed"] is False
+    assert "is deleted" in do("show")["error"]
+    assert "is taken" in world(CREATE)["error"]
+    passwords = [text.rpartition(" ")[2] for _, text in world.sms.sent]
+    assert len(set(passwords)) == 3
+    assert not [each for each in passwords if each in world.log.getvalue()]
+    assert "709876543" not in world.log.getvalue()
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({}, "action must be one of: create, list"),
+        ({}, "action must be one of: create, list, show, rotate, disable, enable, delete"),
         ({"action": "drop"}, "action must be one of"),
         ({"action": ["list"]}, "action must be one of"),
         ({"action": "create", "phone": "+46701234567"}, "user is missing"),
         ({"action": "create", "user": "jo@example.com"}, "phone is missing"),
+        ({"action": "rotate"}, "user is missing"),
+        ({"action": "rotate", "user": "jo@example.com", "now": "yes"}, "now must be true or false"),
+        ({"action": "disable", "user": "jo@example.com"}, "there is no account jo@example.com"),
         ({"action": "create", "user": 3, "phone": "+46701234567"}, "user is missing"),
         ({"action": "create", "user": "jo", "phone": "+46701234567"}, "user name must be an e-mail address"),
         ({"action": "create", "user": "jo@example.com", "phone": "070"}, "country code"),

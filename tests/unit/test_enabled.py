@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from relay.account import Account
 from relay.enabled import SECONDS, Enabled
 from relay.errors import OutageError
-from relay.ports import Account
 from tests.fakes import FakeAccounts, FakeClock
 
 ACCOUNT = Account("Jo@login.example", b"", b"", "", 0.0)

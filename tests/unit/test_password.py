@@ -4,11 +4,18 @@ from dataclasses import replace
 
 import pytest
 
-from relay.password import ALPHABET, hash_password, new_password, new_salt, verify
-from relay.ports import Account
+from relay.account import Account, Secret
+from relay.password import ALPHABET, hash_password, holds, new_password, new_salt, verify
 
 SALT = b"0123456789abcdef"
+NOW = 1000.0
 JO = Account("jo@example.com", SALT, hash_password("right", SALT), "+46701234567", 0.0)
+ROTATED = replace(
+    JO,
+    salt=b"fedcba9876543210",
+    hash=hash_password("new", b"fedcba9876543210"),
+    previous=Secret(SALT, JO.hash, NOW + 10),
+)
 
 
 def test_a_password_has_125_bits_in_groups_that_a_person_can_type() -> None:
@@ -39,14 +46,37 @@ def test_the_hash_is_one_salted_sha_256() -> None:
         (replace(JO, salt=b"other"), "right", False),
         (replace(JO, disabled=True), "right", False),
         (None, "right", False),
+        (ROTATED, "right", True),
+        (ROTATED, "new", True),
+        (ROTATED, "", False),
+        (replace(ROTATED, previous=Secret(SALT, JO.hash, NOW)), "right", False),
+        (replace(ROTATED, disabled=True), "right", False),
     ],
-    ids=["right", "wrong", "empty", "other salt", "disabled", "no account"],
+    ids=[
+        *("right", "wrong", "empty", "other salt", "disabled", "no account"),
+        *("previous", "next", "neither", "previous, too late", "previous, disabled"),
+    ],
 )
 def test_verify(account: Account | None, password: str, opens: bool) -> None:
-    assert verify(account, password) is opens
+    assert (verify(account, password, NOW) is not None) is opens
 
 
-@pytest.mark.parametrize("account", [JO, replace(JO, disabled=True), None], ids=["account", "disabled", "none"])
+def test_a_login_holds_as_long_as_its_password() -> None:
+    old, new = verify(ROTATED, "right", NOW), verify(ROTATED, "new", NOW)
+    assert old
+    assert new
+    assert (old.user, old.phone) == (new.user, new.phone) == (JO.user, JO.phone)
+    assert holds(old, ROTATED, NOW + 9)
+    assert not holds(old, ROTATED, NOW + 10)
+    assert holds(new, ROTATED, NOW + 10)
+    assert not holds(new, replace(ROTATED, disabled=True), NOW)
+    assert not holds(new, None, NOW)
+    assert not holds(JO, Account(JO.user, b"", b"", "", 0.0, disabled=True, deleted=True), NOW)
+
+
+@pytest.mark.parametrize(
+    "account", [JO, ROTATED, replace(JO, disabled=True), None], ids=["one", "two", "disabled", "none"]
+)
 def test_the_work_is_the_same(account: Account | None, monkeypatch: pytest.MonkeyPatch) -> None:
     work = []
 
@@ -55,5 +85,5 @@ def test_the_work_is_the_same(account: Account | None, monkeypatch: pytest.Monke
         return hash_password(password, salt)
 
     monkeypatch.setattr("relay.password.hash_password", counted)
-    verify(account, "guess")
-    assert work == [("guess", 16)]
+    verify(account, "guess", NOW)
+    assert work == [("guess", 16), ("guess", 16)]

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from relay.account import Account
 from relay.encoding import decode_delivery
 from relay.errors import TemporaryError
 from relay.outcome import Outcome, Report, State
-from relay.ports import Account
 from relay.record import Record
 from relay.retry import RetryPolicy
 from relay.submission import Delivery, Dsn, Inline, Proved, Stored

@@ -1,14 +1,22 @@
-"""Policy of account creation: which names and phones, and that nobody is left with half an account."""
+"""What may be done with accounts: which names and phones there are, and that nobody is left with half an account.
+
+Each change is one conditional write, so that of two at the same moment one is done and the other sees it; each may be
+repeated after a failure: what is done already is found, and is no error.
+"""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Final
 
+from relay.account import Account, Accounts, Secret
 from relay.address import MAX_ADDRESS, AddressError, parse_address
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, new_password, new_salt
-from relay.ports import Account, Accounts, Clock, Sms
+from relay.ports import Clock, Sms
 
 E164: Final = re.compile(r"\+[1-9][0-9]{7,14}")  # ITU-T E.164 §6.2.1: at most 15 digits
+TRIES: Final = 3  # at a write that somebody else's gets in the way of
 SEPARATORS: Final = re.compile(r"[\s().-]")
 
 
@@ -24,7 +32,7 @@ async def create(user: str, phone: str, *, accounts: Accounts, sms: Sms, clock: 
     if not await accounts.create(account):
         raise PermanentError(f"the user name {name} is taken; nothing was changed")
     try:
-        await sms.send(number, f"{host_name}: user {name} password {password}")
+        await sms.send(number, sms_text(host_name, name, password))
     except RelayError as error:
         await _undo(account, accounts, error)
         kind = PermanentError if isinstance(error, PermanentError) else TemporaryError
@@ -37,8 +45,112 @@ async def _undo(account: Account, accounts: Accounts, cause: RelayError) -> None
     try:
         await accounts.remove(account.user)
     except RelayError as error:
-        said = f"the SMS could not be sent, and the account {account.user} could not be removed: delete it"
+        said = f"the SMS could not be sent, and the account {account.user} is there nevertheless: rotate its password"
         raise TemporaryError(said, f"{cause.detail}; {error.detail}") from None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """account: as it is now. before: as it was."""
+
+    account: Account
+    before: Account
+
+    @property
+    def changed(self) -> bool:
+        return self.account != self.before
+
+
+class AccountAdmin:
+    """What an operator does to an account that there is; PermanentError if there is none, TemporaryError if the table
+    is away or somebody else changes it all the time. overlap: seconds that a password holds after the next is sent."""
+
+    def __init__(self, accounts: Accounts, sms: Sms, clock: Clock, *, host_name: str, overlap: float) -> None:
+        self._accounts = accounts
+        self._sms = sms
+        self._clock = clock
+        self._host_name = host_name
+        self._overlap = overlap
+
+    async def show(self, user: str) -> Account:
+        """A deleted one is none."""
+        account = await self._find(user)
+        if account.deleted:
+            raise PermanentError(f"the account {account.user} is deleted")
+        return account
+
+    async def disable(self, user: str) -> Change:
+        return await self._change(user, lambda account: replace(account, disabled=True))
+
+    async def enable(self, user: str) -> Change:
+        return await self._change(user, lambda account: replace(account, disabled=False))
+
+    async def delete(self, user: str) -> Change:
+        """Only its name is kept, for ever: its tokens may be in DNS, and would let the next owner send."""
+        account = await self._find(user)
+        if account.deleted:
+            return Change(account, account)
+        return await self._change(
+            user,
+            lambda known: Account(
+                known.user, b"", b"", "", known.created, disabled=True, deleted=True, version=known.version
+            ),
+        )
+
+    async def rotate(self, user: str, *, at_once: bool) -> Change:
+        """A new password goes to the phone. The old one holds for the overlap; with `at_once`, no longer.
+
+        If the SMS can't be sent, nothing has changed (TemporaryError or PermanentError), unless the error says so.
+        """
+        password, salt = new_password(), new_salt()
+        until = self._clock.now() + self._overlap
+
+        def rotated(account: Account) -> Account:
+            old = None if at_once else Secret(account.salt, account.hash, until)
+            return replace(account, salt=salt, hash=hash_password(password, salt), previous=old)
+
+        change = await self._change(user, rotated)
+        account = change.account
+        try:
+            await self._sms.send(account.phone, sms_text(self._host_name, account.user, password))
+        except RelayError as error:
+            await self._take_back(account, change.before, error)
+            kind = PermanentError if isinstance(error, PermanentError) else TemporaryError
+            said = f"the SMS could not be sent, so the password of {account.user} is the old one"
+            raise kind(said, error.detail or error.safe) from None
+        return change
+
+    async def _take_back(self, account: Account, before: Account, cause: RelayError) -> None:
+        old = replace(before, disabled=account.disabled, version=account.version + 1)
+        try:
+            if await self._accounts.update(old, account):
+                return
+            why = "somebody else changed the account"
+        except RelayError as error:
+            why = error.detail
+        said = f"the SMS could not be sent, and the new password of {account.user} is in force: rotate it again"
+        raise TemporaryError(said, f"{cause.detail}; {why}") from None
+
+    async def _find(self, user: str) -> Account:
+        account = await self._accounts.find(user.strip())
+        if account is None:
+            raise PermanentError(f"there is no account {user.strip()}")
+        return account
+
+    async def _change(self, user: str, to: Callable[[Account], Account]) -> Change:
+        for _ in range(TRIES):
+            before = await self.show(user)
+            after = to(before)
+            if after == before:
+                return Change(before, before)
+            after = replace(after, version=before.version + 1)
+            if await self._accounts.update(after, before):
+                return Change(after, before)
+        raise TemporaryError("somebody else changes this account at the same moment: try again")
+
+
+def sms_text(host_name: str, user: str, password: str) -> str:
+    return f"{host_name}: user {user} password {password}"
 
 
 def user_name(text: str) -> str:

@@ -3,7 +3,8 @@
 import asyncio
 from typing import Any, Final
 
-from relay.ports import Accounts, Clock
+from relay.account import Accounts
+from relay.ports import Clock
 
 SECONDS: Final = 60.0  # that an answer is remembered: so long may mail still go out after `accounts disable`
 MOST: Final = 10_000  # accounts remembered

@@ -3,14 +3,16 @@
 import hashlib
 import hmac
 import secrets
+from dataclasses import replace
 from typing import Final
 
-from relay.ports import Account
+from relay.account import Account
 
 ALPHABET: Final = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to mistake
 GROUPS: Final = 5
 GROUP: Final = 5
 SALT: Final = 16  # octets
+NOBODYS: Final = bytes(SALT), bytes(32)  # no password hashes to this
 
 
 def new_password() -> str:
@@ -29,9 +31,27 @@ def hash_password(password: str, salt: bytes) -> bytes:
     return hashlib.sha256(salt + password.encode("utf-8", "surrogatepass")).digest()
 
 
-def verify(account: Account | None, password: str) -> bool:
-    """Whether `password` opens `account`. The same work, in the same time, if there is no such account, it
-    is disabled or the password is wrong: the answer tells nobody which user names exist."""
-    salt, wanted = (account.salt, account.hash) if account else (bytes(SALT), bytes(32))
-    right = hmac.compare_digest(hash_password(password, salt), wanted)
-    return right and account is not None and not account.disabled
+def verify(account: Account | None, password: str, now: float) -> Account | None:
+    """The account, as `password` opens it: with that one as its only password. now: epoch seconds.
+
+    None if there is no such account, it is disabled, or the password is neither its own nor the previous one. The same
+    work, in the same time, for each of these: the answer tells nobody which user names exist.
+    """
+    kept = (account.salt, account.hash) if account else NOBODYS, _previous(account, now)
+    right = [hmac.compare_digest(hash_password(password, salt), wanted) for salt, wanted in kept]
+    if account is None or account.disabled or not any(right):
+        return None
+    salt, wanted = kept[right.index(True)]
+    return replace(account, salt=salt, hash=wanted, previous=None)
+
+
+def holds(before: Account, now: Account | None, time: float) -> bool:
+    """Whether what `verify` gave still opens the account as it is `now`. time: epoch seconds."""
+    if now is None or now.disabled:
+        return False
+    return (before.salt, before.hash) in ((now.salt, now.hash), _previous(now, time))
+
+
+def _previous(account: Account | None, now: float) -> tuple[bytes, bytes]:
+    previous = account.previous if account else None
+    return (previous.salt, previous.hash) if previous and now < previous.until else NOBODYS

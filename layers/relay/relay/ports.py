@@ -317,34 +317,7 @@ class Transport(Protocol):
         ...
 
 
-# --- accounts and rows -------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """user: as registered; the key is user.lower(). salt, hash: of the password (relay.password).
-    phone: E.164. created: epoch seconds."""
-
-    user: str
-    salt: bytes
-    hash: bytes
-    phone: str
-    created: float
-    disabled: bool = False
-
-
-class Accounts(Protocol):
-    async def find(self, user: str) -> Account | None:
-        """By user name in any case; None if there is none."""
-        ...
-
-    async def create(self, account: Account) -> bool:
-        """False if the name (in lower case) is taken; then nothing changed."""
-        ...
-
-    async def remove(self, user: str) -> None: ...
-
-    async def list(self) -> tuple[Account, ...]: ...
+# --- SMS and rows -------------------------------------------------------------------------------
 
 
 class Sms(Protocol):

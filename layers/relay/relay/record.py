@@ -18,13 +18,14 @@ from collections.abc import Iterator
 from typing import Final
 
 from relay import notice
+from relay.account import Accounts
 from relay.address import AddressError, parse_address
 from relay.encoding import encode_delivery, fits_inline
 from relay.errors import PermanentError
 from relay.ids import derived_id
 from relay.notice import Facts
 from relay.outcome import HELD, Outcome, Report, State
-from relay.ports import Accounts, Clock, ContentStore, Messages, Notices, Queue, Row, Turn
+from relay.ports import Clock, ContentStore, Messages, Notices, Queue, Row, Turn
 from relay.retry import LATE, RetryPolicy
 from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key
 from relay.suppression import Suppress

@@ -44,6 +44,7 @@ class FunctionSettings:
     suppression_days: how long an address that was found dead again gets no mail, before clock_speed.
     back_ends: which way mail leaves by (deliver only). smarthost: None if there is none; smarthost_secret: with its
     login, "" if it needs none.
+    password_overlap: seconds that a password holds after the next was sent, before clock_speed.
     delay_notice_seconds: after how long a sender is told that mail is not delivered yet, before clock_speed.
     """
 
@@ -78,6 +79,7 @@ class FunctionSettings:
     verdict_stale: float
     hold_seconds: float
     suppression_days: float
+    password_overlap: float
     back_ends: BackEnds
     smarthost: Smarthost | None
     smarthost_secret: str
@@ -139,6 +141,7 @@ class FunctionSettings:
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
             suppression_days=number("RELAY_SUPPRESSION_DAYS"),
+            password_overlap=3600 * number("RELAY_PASSWORD_OVERLAP_HOURS"),
             concurrency=int(number("RELAY_DELIVER_CONCURRENCY")),
             **_back_ends(environment),
         )

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from relay.account import Account, Accounts, Secret
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.sms import SnsSms
-from relay.ports import Account, Accounts
 from tests.fakes import FakeAccounts, FakeSms
 from tests.unit.aws.contract import NOW, make_table, with_client
 
@@ -60,6 +60,38 @@ def test_a_creation_whose_answer_was_lost_is_ours(run: Run) -> None:
     async def test(accounts: Accounts) -> None:
         assert await accounts.create(JO)
         assert await accounts.create(JO)
+
+    run(test)
+
+
+def test_a_change_is_made_once(run: Run) -> None:
+    first = replace(JO, disabled=True, version=1, previous=Secret(b"s", b"\xffh", NOW + 0.25))
+    other, second = replace(JO, phone="+4680", version=1), replace(JO, version=2)
+
+    async def test(accounts: Accounts) -> None:
+        assert not await accounts.update(first, JO)  # there is none
+        assert await accounts.find(JO.user) is None
+        await accounts.create(JO)
+        assert await accounts.update(first, JO)
+        assert await accounts.find(JO.user) == first
+        assert await accounts.update(first, JO)  # ours, whose answer was lost
+        assert not await accounts.update(other, JO)
+        assert await accounts.update(second, first)
+        assert not await accounts.update(first, JO)
+        assert await accounts.find(JO.user) == second
+
+    run(test)
+
+
+def test_a_deleted_account_is_found_and_not_listed(run: Run) -> None:
+    nothing = Account(JO.user, b"", b"", "", JO.created, disabled=True, deleted=True, version=1)
+
+    async def test(accounts: Accounts) -> None:
+        await accounts.create(JO)
+        assert await accounts.update(nothing, JO)
+        assert await accounts.find(JO.user) == nothing
+        assert await accounts.list() == ()
+        assert not await accounts.create(JO)
 
     run(test)
 

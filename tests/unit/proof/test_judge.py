@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from relay.account import Account
 from relay.dns import DnspythonResolver
 from relay.errors import OutageError, TemporaryError
-from relay.ports import Account, TxtAnswer
+from relay.ports import TxtAnswer
 from relay.proof.judge import AT_ONCE, Judge, Judged, Patience
 from relay.proof.receipt import Known
 from relay.proof.ruling import Question, Standing

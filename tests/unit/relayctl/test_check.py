@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from relay.account import Account
 from relay.dns import DnspythonResolver
-from relay.ports import Account
 from relay.proof.receipt import Known
 from relay.proof.token import DnsRecord, token_value
 from relay.proof.verdict import Verdict, judge

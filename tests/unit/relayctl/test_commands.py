@@ -3,14 +3,15 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import dns.name
 import pytest
 
 from local.zone import Zone
+from relay.account import Account
 from relay.errors import TemporaryError
 from relay.outcome import State
-from relay.ports import Account
 from relay.proof.token import token_value
 from relayctl.context import Target
 from tests.unit.relayctl.harness import ID, NOTICE, OTHER, RECEIVED, REMOTE, STATE, Ctl, row
@@ -256,16 +257,96 @@ def test_a_domain_that_is_given_twice_is_shown_once(ctl: Ctl) -> None:
     assert len(ctl.out.splitlines()) == 3
 
 
+TO_USE = {
+    "server": "smtp.relay.example",
+    "records": [{"name": "mycorp.example", "type": "TXT", "value": "relay-token=1"}],
+}
+FACTS = {"user": "app@mycorp.example", "phone": "+46701234567", "created": RECEIVED, "disabled": False}
+SHOWN = """
+  server  127.0.0.1
+  port    1 with STARTTLS, or 1 with TLS
+  user    app@mycorp.example
+
+So that mycorp.example may send:
+
+  mycorp.example  TXT
+    relay-token=1
+
+For another domain: mailrelay dns app@mycorp.example --domain DOMAIN
+"""
+
+
 def test_accounts_create(ctl: Ctl) -> None:
-    ctl.cloud.answer = {"ok": True, "user": "app@mycorp.example", "records": []}
+    ctl.cloud.answer = {"ok": True, "user": "app@mycorp.example", **TO_USE}
     assert ctl("accounts", "create", "app@mycorp.example", "--phone", "+46 70-123 45 67") == 0
     assert ctl.cloud.asked == [{"action": "create", "user": "app@mycorp.example", "phone": "+46701234567"}]
-    assert ctl.out == (
-        "Account app@mycorp.example is made; its password is on its way to +46701234567 by SMS.\n"
-        "The DNS records that let a domain send with it: mailrelay dns app@mycorp.example\n"
-    )
+    said = "Account app@mycorp.example is made; its password is on its way to +46701234567 by SMS.\n"
+    assert ctl.out == said + SHOWN
     assert ctl("accounts", "create", "app@mycorp.example", "--phone", "+46701234567", "--json") == 0
-    assert json.loads(ctl.out) == {"user": "app@mycorp.example", "records": []}
+    assert json.loads(ctl.out) == {"user": "app@mycorp.example", **TO_USE}
+    assert ctl("accounts", "show", "app@mycorp.example", "--stack", "relay", "--region", "eu-north-1") == 0
+    assert "  server  smtp.relay.example\n  port    587 with STARTTLS, or 465 with TLS\n" in ctl.out
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"disabled": False}, "enabled, since 2027-01-15, phone +46701234567\n"),
+        ({"disabled": True}, "disabled, since 2027-01-15, phone +46701234567\n"),
+        (
+            {"old_password_until": RECEIVED + 60},
+            "enabled, since 2027-01-15, phone +46701234567\n"
+            "The old password holds until 2027-01-15T08:01:00Z; mailrelay accounts rotate "
+            "app@mycorp.example --now ends it.\n",
+        ),
+    ],
+    ids=["enabled", "disabled", "rotated"],
+)
+def test_accounts_show(ctl: Ctl, answer: dict[str, Any], said: str) -> None:
+    ctl.cloud.answer = {"ok": True, **FACTS, "old_password_until": None, **TO_USE, **answer}
+    assert ctl("accounts", "show", "app@mycorp.example") == 0
+    assert ctl.cloud.asked == [{"action": "show", "user": "app@mycorp.example"}]
+    assert ctl.out == f"Account app@mycorp.example: {said}{SHOWN}"
+    assert ctl("accounts", "show", "app@mycorp.example", "--json") == 0
+    assert json.loads(ctl.out)["created"] == "2027-01-15T08:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("options", "now", "until", "said"),
+    [
+        ([], False, RECEIVED, "The old password holds until 2027-01-15T08:00:00Z; "),
+        (["--now"], True, None, "The old one opens nothing any more"),
+    ],
+    ids=["overlap", "now"],
+)
+def test_accounts_rotate(ctl: Ctl, options: list[str], now: bool, until: float | None, said: str) -> None:
+    ctl.cloud.answer = {"ok": True, **FACTS, "changed": True, "old_password_until": until}
+    assert ctl("accounts", "rotate", "app@mycorp.example", *options) == 0
+    assert ctl.cloud.asked == [{"action": "rotate", "user": "app@mycorp.example", "now": now}]
+    assert "is on its way to +46701234567 by SMS" in ctl.out
+    assert said in ctl.out
+    assert ctl("accounts", "rotate", "app@mycorp.example", "--json", *options) == 0
+    assert json.loads(ctl.out)["old_password_until"] == (until and "2027-01-15T08:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("action", "changed", "said"),
+    [
+        ("disable", True, "is disabled: no login"),
+        ("disable", False, "is disabled already."),
+        ("enable", True, "is enabled, with the password that it had."),
+        ("enable", False, "is not disabled: nothing to do."),
+        ("delete", True, "is deleted; its name stays reserved."),
+        ("delete", False, "is deleted already."),
+    ],
+)
+def test_accounts_disable_enable_delete(ctl: Ctl, action: str, changed: bool, said: str) -> None:
+    ctl.cloud.answer = {"ok": True, **FACTS, "changed": changed}
+    assert ctl("accounts", action, "app@mycorp.example") == 0
+    assert ctl.cloud.asked == [{"action": action, "user": "app@mycorp.example"}]
+    assert ctl.out.startswith(f"Account app@mycorp.example {said}")
+    assert ctl("accounts", action, "app@mycorp.example", "--json") == 0
+    assert json.loads(ctl.out)["changed"] is changed
 
 
 def test_accounts_list(ctl: Ctl) -> None:
@@ -356,6 +437,8 @@ def test_a_local_system_by_its_state_file(ctl: Ctl, tmp_path: Path) -> None:
         (["completion", "fish"], 2, "argument SHELL: invalid choice: 'fish' (choose from"),
         (["accounts"], 2, "required: ACTION"),
         (["accounts", "create", "a@b.example"], 2, "required: --phone"),
+        (["accounts", "rotate"], 2, "required: USER"),
+        (["accounts", "disable", "jo"], 2, "USER 'jo': the user name must be an e-mail address"),
         (["accounts", "create", "a@b.example", "--phone", "070"], 2, "--phone '070': the phone number must have +"),
         (["send", "--to", "a"], 2, "--to 'a': the address has no domain"),
         (["send", "--to", "a@b.example", "--port", "0"], 2, "argument --port: '0' is not a port from 1 to 65535"),
@@ -420,7 +503,23 @@ def test_send_takes_the_only_user(ctl: Ctl, capsys: pytest.CaptureFixture[str], 
 @pytest.mark.parametrize(
     "command",
     [
-        *("", "dns", "check", "accounts", "accounts create", "accounts list", "messages", "trace", "send", "local"),
+        *(
+            "",
+            "dns",
+            "check",
+            "accounts",
+            "accounts create",
+            "accounts list",
+            "accounts show",
+            "accounts rotate",
+            "accounts disable",
+            "accounts enable",
+            "accounts delete",
+            "messages",
+            "trace",
+            "send",
+            "local",
+        ),
         *("demo", "cancel", "resend", "dlq", "dlq list", "dlq show", "dlq redrive", "status", "completion"),
     ],
 )

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from relay.account import Account
 from relay.encoding import decode_submission, encode_delivery
 from relay.errors import TemporaryError
 from relay.outcome import State
-from relay.ports import Account, Depth, LedgerEntry
+from relay.ports import Depth, LedgerEntry
 from relay.submission import Delivery, DeliveryKey, Inline
 from relayctl import render
 from tests.unit.relayctl.harness import ID, OTHER, RECEIVED, STATE, Ctl, row

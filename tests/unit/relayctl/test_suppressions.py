@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from relay.ports import Account, Suppression
+from relay.account import Account
+from relay.ports import Suppression
 from relay.suppression import DAY
 from relayctl import render
 from tests.unit.relayctl.harness import ID, RECEIVED, Ctl

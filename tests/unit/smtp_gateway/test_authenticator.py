@@ -2,9 +2,9 @@ import asyncio
 
 import pytest
 
+from relay.account import Account
 from relay.errors import TemporaryError
 from relay.password import hash_password
-from relay.ports import Account
 from smtp_gateway.accounts import DISTRUST, TRUST, Authenticator
 from smtp_gateway.auth import Credentials
 from tests.fakes import FakeAccounts, FakeClock

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from relay.account import Account, Secret
 from relay.errors import TemporaryError
-from relay.ports import Account
 from smtp_gateway.accounts import TRUST
 from smtp_gateway.log import Log
 from smtp_gateway.logins import AT_ONCE, EVERY, Logins
@@ -24,13 +24,16 @@ class Session:
         self.ended += 1
 
 
+NOW = 1000.0
+
+
 class World:
     def __init__(self) -> None:
         self.accounts: dict[str, Account | Exception | None] = {"jo@example.com": JO, "al@example.com": AL}
         self.read: list[str] = []
         self.reading = self.most = 0
         self.lines: list[str] = []
-        self.logins = Logins(self.find, Log(FakeClock(), self.lines.append))
+        self.logins = Logins(self.find, Log(FakeClock(), self.lines.append), FakeClock(NOW).now)
 
     async def find(self, name: str) -> Account | None:
         self.read.append(name)
@@ -53,6 +56,8 @@ CHANGES: dict[str, tuple[Account | Exception | None, bool]] = {
     "none": (JO, False),
     "phone": (replace(JO, phone="+4680"), False),
     "disabled": (replace(JO, disabled=True), True),
+    "password replaced, still good": (replace(JO, salt=b"n", previous=Secret(JO.salt, JO.hash, NOW + 1)), False),
+    "password replaced, good no more": (replace(JO, salt=b"n", previous=Secret(JO.salt, JO.hash, NOW)), True),
     "gone": (None, True),
     "another password": (account("Jo@example.com", "new"), True),
     "unreadable": (TemporaryError("away"), False),

@@ -1,7 +1,8 @@
 """ports.Accounts on DynamoDB: the key is the user name in lower case."""
 
-from typing import Final
+from typing import Any, Final
 
+from relay.account import Account, Secret
 from relay.aws.client import AwsClient, AwsError
 from relay.aws.items import (
     Item,
@@ -17,9 +18,10 @@ from relay.aws.items import (
     pages,
     text,
 )
-from relay.ports import Account
 
 NAME_IS_FREE: Final = "attribute_not_exists(#user)"
+STILL_THAT: Final = "#version = :before"
+NEVER_CHANGED: Final = "attribute_exists(#user) AND attribute_not_exists(#version)"
 
 
 class DynamoAccounts:
@@ -51,16 +53,37 @@ class DynamoAccounts:
             return account_of(found) == account  # our own write, whose answer was lost
         return True
 
+    async def update(self, account: Account, before: Account) -> bool:
+        payload: dict[str, Any] = {
+            "TableName": self._table,
+            "Item": item_of(account),
+            "ConditionExpression": STILL_THAT if before.version else NEVER_CHANGED,
+            "ExpressionAttributeNames": {"#version": "version"} | ({} if before.version else {"#user": "user"}),
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if before.version:
+            payload["ExpressionAttributeValues"] = {":before": number(before.version)}
+        try:
+            await dynamo(self._client, "PutItem", payload)
+        except AwsError as error:
+            found = in_the_way(error)
+            if found is None:
+                raise
+            return bool(found) and account_of(found) == account  # our own write, whose answer was lost
+        return True
+
     async def remove(self, user: str) -> None:
         await dynamo(self._client, "DeleteItem", {"TableName": self._table, "Key": {"user": text(user.lower())}})
 
     async def list(self) -> tuple[Account, ...]:
         items = pages(self._client, "Scan", {"TableName": self._table, "ConsistentRead": True})
-        return tuple(sorted([account_of(item) async for item in items], key=lambda account: account.user.lower()))
+        found = [account_of(item) async for item in items]
+        return tuple(sorted((each for each in found if not each.deleted), key=lambda account: account.user.lower()))
 
 
 def item_of(account: Account) -> Item:
-    return {
+    """What is as it was at first has no attribute: so are the items of before there were changes."""
+    item: Item = {
         "user": text(account.user.lower()),
         "name": text(account.user),
         "salt": binary(account.salt),
@@ -69,6 +92,14 @@ def item_of(account: Account) -> Item:
         "created": number(account.created),
         "disabled": flag(account.disabled),
     }
+    if account.version:
+        item["version"] = number(account.version)
+    if account.deleted:
+        item["deleted"] = flag(True)
+    if previous := account.previous:
+        item["old_salt"], item["old_hash"] = binary(previous.salt), binary(previous.hash)
+        item["old_until"] = number(previous.until)
+    return item
 
 
 def account_of(item: Item) -> Account:
@@ -79,4 +110,13 @@ def account_of(item: Item) -> Account:
         phone=get_text(item, "phone"),
         created=get_number(item, "created"),
         disabled=get_flag(item, "disabled"),
+        previous=_previous(item),
+        deleted=get_flag(item, "deleted"),
+        version=int(get_number(item, "version")),
     )
+
+
+def _previous(item: Item) -> Secret | None:
+    if "old_hash" not in item:
+        return None
+    return Secret(get_binary(item, "old_salt"), get_binary(item, "old_hash"), get_number(item, "old_until"))

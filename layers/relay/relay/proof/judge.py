@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Final
 from weakref import WeakValueDictionary
 
+from relay.account import Accounts
 from relay.errors import TemporaryError
-from relay.ports import Accounts, Clock, Resolver
+from relay.ports import Clock, Resolver
 from relay.proof.receipt import Known, Receipts
 from relay.proof.ruling import Question, Standing
 from relay.proof.verdict import Proof, Terms, Verdict, judge
