@@ -164,7 +164,7 @@ def test_a_site_that_hangs_holds_nobody_else_up() -> None:
 def test_waiting_for_a_connection_ends_in_time() -> None:
     async def scenario() -> None:
         async with world(Script(mail="hang"), limits=replace(LIMITS, connections_per_site=1)) as here:
-            first, second = await asyncio.gather(here.send(left=SOON), here.send(left=SOON))
+            first, second = await asyncio.gather(here.send(left=SOON), here.send(left=SOON / 2))
             assert {first[0].enhanced, second[0].enhanced} == {"4.4.2", "4.4.5"}
 
     run(scenario)
