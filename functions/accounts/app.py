@@ -20,8 +20,9 @@ from relay.aws.accounts import DynamoAccounts
 from relay.aws.client import AwsClient
 from relay.aws.sms import SnsSms
 from relay.clock import SystemClock
+from relay.dns import DnspythonResolver
 from relay.errors import PermanentError, RelayError
-from relay.ports import Clock, Sms
+from relay.ports import Clock, Resolver, Sms
 from relay.proof.token import records_to_publish
 from relay.settings import FunctionSettings
 
@@ -30,11 +31,19 @@ Answer = dict[str, Any]
 
 class AccountsHandler:
     def __init__(
-        self, settings: FunctionSettings, *, accounts: Accounts, sms: Sms, clock: Clock, logger: Logger
+        self,
+        settings: FunctionSettings,
+        *,
+        accounts: Accounts,
+        sms: Sms,
+        resolver: Resolver,
+        clock: Clock,
+        logger: Logger,
     ) -> None:
         self._settings = settings
         self._accounts = accounts
         self._sms = sms
+        self._resolver = resolver
         self._clock = clock
         self._logger = logger
         self._admin = AccountAdmin(
@@ -74,6 +83,7 @@ class AccountsHandler:
             _text(event, "phone"),
             accounts=self._accounts,
             sms=self._sms,
+            resolver=self._resolver,
             clock=self._clock,
             host_name=self._settings.host_name,
         )
@@ -139,7 +149,14 @@ def compose() -> tuple[asyncio.Runner, AccountsHandler]:
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
     accounts = DynamoAccounts(client, settings.accounts_table)
-    handler = AccountsHandler(settings, accounts=accounts, sms=SnsSms(client), clock=SystemClock(), logger=Logger())
+    handler = AccountsHandler(
+        settings,
+        accounts=accounts,
+        sms=SnsSms(client),
+        resolver=DnspythonResolver(settings.dns_servers),
+        clock=SystemClock(),
+        logger=Logger(),
+    )
     return asyncio.Runner(), handler
 
 

@@ -9,14 +9,19 @@ from relay.accounts import AccountAdmin, Change, create, phone_number, user_name
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, verify
 from tests.fakes import FakeAccounts, FakeClock, FakeSms
+from tests.unit.smtp.zone import Zone
 
 HOST = "smtp.example.com"
 PHONE = "+46701234567"
 SALT = b"0123456789abcdef"
 
 
-def make(user: str, phone: str, accounts: FakeAccounts, sms: FakeSms) -> Account:
-    return asyncio.run(create(user, phone, accounts=accounts, sms=sms, clock=FakeClock(5.0), host_name=HOST))
+DNS = Zone(mx_records={name: ((10, f"mx.{name}"),) for name in ("mycorp.se", "example.com")})
+
+
+def make(user: str, phone: str, accounts: FakeAccounts, sms: FakeSms, dns: Zone = DNS) -> Account:
+    clock = FakeClock(5.0)
+    return asyncio.run(create(user, phone, accounts=accounts, sms=sms, resolver=dns, clock=clock, host_name=HOST))
 
 
 def test_the_password_goes_to_the_phone_and_nowhere_else() -> None:
@@ -56,6 +61,15 @@ def test_an_account_left_behind_is_named() -> None:
     accounts.fail_next(None, TemporaryError("away"))
     with pytest.raises(TemporaryError, match=r"jo@example\.com is there nevertheless"):
         make("jo@example.com", PHONE, accounts, sms)
+
+
+@pytest.mark.parametrize("kind", [TemporaryError, PermanentError])
+def test_a_name_that_cannot_receive_mail_is_none(kind: type[RelayError]) -> None:
+    accounts, sms = FakeAccounts(), FakeSms()
+    dns = Zone(mx_records={"b.example": TemporaryError("silent") if kind is TemporaryError else ((0, ""),)})
+    with pytest.raises(kind, match=r"b\.example"):
+        make("jo@b.example", PHONE, accounts, sms, dns)
+    assert (accounts.items, sms.sent) == ({}, [])
 
 
 def test_a_table_that_is_away_sends_no_sms() -> None:

@@ -13,7 +13,9 @@ from relay.errors import TemporaryError
 from relay.settings import FunctionSettings
 from tests.fakes import FakeAccounts, FakeClock, FakeSms
 from tests.functions import ENVIRONMENT, load
+from tests.unit.smtp.zone import Zone
 
+DNS = Zone(mx_records={"example.com": ((10, "mx.example.com"),)})
 SETTINGS = FunctionSettings.from_environment(ENVIRONMENT)
 
 
@@ -27,7 +29,7 @@ class World:
         self.accounts, self.sms, self.log = FakeAccounts(), FakeSms(), io.StringIO()
         logger = Logger(service=f"test-{uuid.uuid4()}", stream=self.log)
         self._handler = app.AccountsHandler(
-            SETTINGS, accounts=self.accounts, sms=self.sms, clock=FakeClock(7.0), logger=logger
+            SETTINGS, accounts=self.accounts, sms=self.sms, resolver=DNS, clock=FakeClock(7.0), logger=logger
         )
 
     def __call__(self, event: Any) -> Any:
@@ -120,6 +122,7 @@ def test_the_life_of_an_account(world: World) -> None:
         ({"action": "create", "user": 3, "phone": "+46701234567"}, "user is missing"),
         ({"action": "create", "user": "jo", "phone": "+46701234567"}, "user name must be an e-mail address"),
         ({"action": "create", "user": "jo@example.com", "phone": "070"}, "country code"),
+        ({"action": "create", "user": "jo@b.example", "phone": "+46701234567"}, "b.example does not exist in DNS"),
     ],
 )
 def test_a_wrong_event_is_told_what_is_wrong(world: World, event: Any, words: str) -> None:

@@ -13,20 +13,24 @@ from relay.account import Account, Accounts, Secret
 from relay.address import MAX_ADDRESS, AddressError, parse_address
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, new_password, new_salt
-from relay.ports import Clock, Sms
+from relay.ports import Clock, Resolver, Sms
+from relay.takes_mail import check_takes_mail
 
 E164: Final = re.compile(r"\+[1-9][0-9]{7,14}")  # ITU-T E.164 §6.2.1: at most 15 digits
 TRIES: Final = 3  # at a write that somebody else's gets in the way of
 SEPARATORS: Final = re.compile(r"[\s().-]")
 
 
-async def create(user: str, phone: str, *, accounts: Accounts, sms: Sms, clock: Clock, host_name: str) -> Account:
+async def create(
+    user: str, phone: str, *, accounts: Accounts, sms: Sms, resolver: Resolver, clock: Clock, host_name: str
+) -> Account:
     """A new account whose password went to `phone`. host_name: where to submit, for the SMS.
 
-    PermanentError if the name or number is wrong, or the name taken; TemporaryError if the SMS could not
-    be sent. Neither leaves an account behind, unless the error says so.
+    PermanentError if the name or number is wrong, the name can't receive mail or is taken; TemporaryError if DNS
+    doesn't say or the SMS could not be sent. Neither leaves an account behind, unless the error says so.
     """
     name, number = user_name(user), phone_number(phone)
+    await _check_receives(name, resolver)
     password, salt = new_password(), new_salt()
     account = Account(name, salt, hash_password(password, salt), number, clock.now())
     if not await accounts.create(account):
@@ -38,6 +42,14 @@ async def create(user: str, phone: str, *, accounts: Accounts, sms: Sms, clock: 
         kind = PermanentError if isinstance(error, PermanentError) else TemporaryError
         raise kind("the SMS could not be sent, so no account was made", error.detail or error.safe) from None
     return account
+
+
+async def _check_receives(name: str, resolver: Resolver) -> None:
+    """Notices about its mail go to this address."""
+    try:
+        await check_takes_mail(name.rpartition("@")[2].lower(), resolver)
+    except PermanentError as error:
+        raise PermanentError(f"the user name must be able to receive mail: {error.safe}", error.detail) from None
 
 
 async def _undo(account: Account, accounts: Accounts, cause: RelayError) -> None:
