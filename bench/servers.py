@@ -82,6 +82,11 @@ def _aiosmtpd(loop: str) -> Callable[[Place], Command]:
     return command
 
 
+def _floor(place: Place) -> Command:
+    files = map(str, (place.certificate.cert_file, place.certificate.key_file))
+    return [sys.executable, "-m", "bench.peers.floor", str(place.port), *files], None
+
+
 def _smtp_server(place: Place) -> Command:
     files = map(str, (place.certificate.cert_file, place.certificate.key_file))
     script = str(HERE / "peers" / "smtp_server.js")
@@ -121,6 +126,7 @@ def postfix_missing(_modules: Path | None) -> str:
 
 SERVERS: Final = (
     Server("gateway", _gateway),
+    Server("floor", _floor),
     Server("aiosmtpd", _aiosmtpd("asyncio")),
     Server("aiosmtpd-uvloop", _aiosmtpd("uvloop")),
     Server("smtp-server", _smtp_server, _node("smtp-server")),
