@@ -1,13 +1,16 @@
 """Composition: a target's AWS side, through relay.aws."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
+from relay.audit import READING
 from relay.aws.accounts import DynamoAccounts
+from relay.aws.audit import DynamoAudit
 from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.deadletters import SqsDeadLetters
+from relay.aws.identity import caller_arn
 from relay.aws.lambdas import invoke
 from relay.aws.ledger import DynamoLedger
 from relay.aws.messages import DynamoMessages
@@ -31,6 +34,7 @@ LOCAL_NAMES = {
     "AccountsTableName": ("tables", "AccountsTable"),
     "ReceiptsTableName": ("tables", "ReceiptsTable"),
     "SuppressionsTableName": ("tables", "SuppressionsTable"),
+    "AuditTableName": ("tables", "AuditTable"),
     "SitesTableName": ("tables", "SitesTable"),
     **{
         f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
@@ -38,14 +42,18 @@ LOCAL_NAMES = {
         for kind in ("", "DeadLetter")
     },
 }
+LOCAL: Final = "this machine"  # whose credentials the local system's are
 OUTPUTS = (*LOCAL_NAMES, "ContentBucketName")
 
 
 class AwsCloud:
-    """functions: where they are invoked. facts: the stack's."""
+    """functions: where they are invoked. facts: the stack's. caller: whose credentials these are."""
 
-    def __init__(self, client: AwsClient, functions: AwsClient, facts: StackFacts) -> None:
+    def __init__(
+        self, client: AwsClient, functions: AwsClient, facts: StackFacts, caller: Callable[[], Awaitable[str]]
+    ) -> None:
         outputs = facts.outputs
+        self._caller = caller
         self._functions = functions
         self._accounts_function = outputs["AccountsFunctionName"]
         self._dkim_function = outputs["DkimFunctionName"]
@@ -54,16 +62,21 @@ class AwsCloud:
         self.users = DynamoAccounts(client, outputs["AccountsTableName"])
         self.receipts = DynamoReceipts(client, outputs["ReceiptsTableName"])
         self.suppressions = DynamoSuppressions(client, outputs["SuppressionsTableName"])
+        self.audit = DynamoAudit(client, outputs["AuditTableName"])
         self.pauses = DynamoPauses(client, outputs["SitesTableName"])
         self.content = S3Content(client, outputs["ContentBucketName"])
         self.service = service_of(facts.parameters)
         self.stages = {stage: _stage(client, outputs, stage.title()) for stage in STAGES}
 
     async def accounts(self, event: dict[str, Any]) -> dict[str, Any]:
-        return await invoke(self._functions, self._accounts_function, event)
+        return await invoke(self._functions, self._accounts_function, await self._signed(event))
 
     async def dkim(self, event: dict[str, Any]) -> dict[str, Any]:
-        return await invoke(self._functions, self._dkim_function, event)
+        return await invoke(self._functions, self._dkim_function, await self._signed(event))
+
+    async def _signed(self, event: dict[str, Any]) -> dict[str, Any]:
+        """With who asks, for the audit; reading isn't audited."""
+        return event if event["action"] in READING else {**event, "caller": await self._caller()}
 
 
 def _stage(client: AwsClient, outputs: Mapping[str, str], name: str) -> StageQueue:
@@ -94,13 +107,17 @@ async def connect(target: Target) -> AsyncIterator[Cloud]:
     runs = target.state.get("lambda")
     functions = AwsClient(target.region, runs, credentials=credentials) if runs else client
     try:
-        yield AwsCloud(client, functions, facts)
+        yield AwsCloud(client, functions, facts, lambda: _caller(client, target))
     except TemporaryError as error:
         hint = "" if target.stack else "; is `mailrelay local` still running?"
         raise CommandError(f"{target.name} does not answer: {error.detail or error.safe}{hint}") from None
     finally:
         await functions.close()
         await client.close()
+
+
+async def _caller(client: AwsClient, target: Target) -> str:
+    return await caller_arn(client) if target.stack else LOCAL
 
 
 def _local_facts(state: Mapping[str, Any]) -> StackFacts:

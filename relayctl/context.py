@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol, TextIO
 
 from relay.account import Accounts
+from relay.audit import Audit
 from relay.ports import ContentStore, DeadLetters, Ledger, Messages, Queue, Suppressions
 from relay.proof.judge import Patience
 from relay.proof.receipt import Receipts
@@ -82,6 +83,9 @@ class Cloud(Protocol):
 
     @property
     def pauses(self) -> Pauses: ...
+
+    @property
+    def audit(self) -> Audit: ...
 
     @property
     def receipts(self) -> Receipts: ...

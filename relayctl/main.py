@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from relay.errors import RelayError
 from relayctl import (
     accounts,
+    audit,
     cancel,
     check,
     completion,
@@ -49,6 +50,7 @@ MODULES = (
     dns,
     check,
     accounts,
+    audit,
     dkim,
     send,
     messages,

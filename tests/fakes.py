@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from relay.account import Account
+from relay.audit import Entry
 from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
 from relay.ports import (
@@ -313,6 +314,23 @@ class FakeAccounts(Failing):
     async def list(self) -> tuple[Account, ...]:
         self._maybe_fail()
         return tuple(self.items[user] for user in sorted(self.items) if not self.items[user].deleted)
+
+
+class FakeAudit(Failing):
+    """audit.Audit; `items` by subject, time and request."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[tuple[str, float, str], Entry] = {}
+
+    async def put(self, entry: Entry) -> None:
+        self._maybe_fail()
+        self.items[entry.subject, entry.time, entry.request] = entry
+
+    async def find(self, subject: str = "") -> tuple[Entry, ...]:
+        self._maybe_fail()
+        found = [each for each in self.items.values() if subject in ("", each.subject)]
+        return tuple(sorted(found, key=lambda entry: (entry.time, entry.request)))
 
 
 class FakeSms(Failing):

@@ -17,6 +17,7 @@ ENVIRONMENT = {
     "RELAY_SUPPRESSIONS_TABLE": "suppressions",
     "RELAY_DKIM_KEYS_TABLE": "dkim-keys",
     "RELAY_DKIM_KMS_KEY": "arn:aws:kms:eu-north-1:123456789012:key/dkim",
+    "RELAY_AUDIT_TABLE": "audit",
     "RELAY_SITES_TABLE": "sites",
     "RELAY_DELIVER_CONCURRENCY": "100",
     "RELAY_DELAY_NOTICE_HOURS": "4",

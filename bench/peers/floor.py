@@ -15,7 +15,13 @@ import uvloop
 from smtp_gateway.tls import Tls
 
 EHLO = b"250-floor\r\n250-PIPELINING\r\n250-STARTTLS\r\n250-AUTH PLAIN\r\n250 8BITMIME\r\n"
-REPLIES = {b"EHLO": EHLO, b"AUTH": b"235 ok\r\n", b"STAR": b"220 go\r\n", b"DATA": b"354 go\r\n", b"QUIT": b"221 bye\r\n"}
+REPLIES = {
+    b"EHLO": EHLO,
+    b"AUTH": b"235 ok\r\n",
+    b"STAR": b"220 go\r\n",
+    b"DATA": b"354 go\r\n",
+    b"QUIT": b"221 bye\r\n",
+}
 
 
 class Floor(asyncio.Protocol):

@@ -16,7 +16,9 @@ from aws_lambda_powertools import Logger
 
 from relay.account import Account, Accounts
 from relay.accounts import AccountAdmin, Change, create
+from relay.audit import Audited
 from relay.aws.accounts import DynamoAccounts
+from relay.aws.audit import DynamoAudit
 from relay.aws.client import AwsClient
 from relay.aws.sms import SnsSms
 from relay.clock import SystemClock
@@ -144,22 +146,30 @@ def _text(event: Mapping[str, Any], name: str) -> str:
 
 
 @cache
-def compose() -> tuple[asyncio.Runner, AccountsHandler]:
+def compose() -> tuple[asyncio.Runner, AccountsHandler, Audited]:
     """At the first invocation; the loop and its connections live as long as the process."""
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
     accounts = DynamoAccounts(client, settings.accounts_table)
+    clock, logger = SystemClock(), Logger()
     handler = AccountsHandler(
         settings,
         accounts=accounts,
         sms=SnsSms(client),
         resolver=DnspythonResolver(settings.dns_servers),
-        clock=SystemClock(),
-        logger=Logger(),
+        clock=clock,
+        logger=logger,
     )
-    return asyncio.Runner(), handler
+    return asyncio.Runner(), handler, _audited(client, settings, clock, logger)
 
 
-def handler(event: Mapping[str, Any], context: object) -> Answer:  # noqa: ARG001 - Lambda's signature
-    runner, handle = compose()
-    return runner.run(handle(event))
+def _audited(client: AwsClient, settings: FunctionSettings, clock: Clock, logger: Logger) -> Audited:
+    def log(what: str, error: RelayError) -> None:
+        logger.error(what, extra={"error": error.safe, "detail": error.detail})
+
+    return Audited(DynamoAudit(client, settings.audit_table), clock, log)
+
+
+def handler(event: Mapping[str, Any], context: Any) -> Answer:
+    runner, handle, audited = compose()
+    return runner.run(audited(event, context.aws_request_id, handle))

@@ -12,6 +12,8 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from relay.audit import Audited
+from relay.aws.audit import DynamoAudit
 from relay.aws.client import AwsClient
 from relay.aws.dkim_keys import DynamoDkimKeys
 from relay.aws.kms import KmsSealer
@@ -20,6 +22,7 @@ from relay.dkim_admin import DkimAdmin, Report
 from relay.dkim_keys import KEPT_DAYS
 from relay.dns import DnspythonResolver
 from relay.errors import PermanentError, RelayError
+from relay.ports import Clock
 from relay.settings import FunctionSettings
 
 Answer = dict[str, Any]
@@ -79,19 +82,27 @@ def _answer(report: Report) -> Answer:
 
 
 @cache
-def compose() -> tuple[asyncio.Runner, DkimHandler]:
+def compose() -> tuple[asyncio.Runner, DkimHandler, Audited]:
     """At the first invocation; the loop and its connections live as long as the process."""
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
+    clock, logger = SystemClock(), Logger()
     admin = DkimAdmin(
         keys=DynamoDkimKeys(client, settings.dkim_keys_table),
         sealer=KmsSealer(client, settings.dkim_kms_key),
         resolver=DnspythonResolver(settings.dns_servers),
-        clock=SystemClock(),
+        clock=clock,
     )
-    return asyncio.Runner(), DkimHandler(admin, Logger())
+    return asyncio.Runner(), DkimHandler(admin, logger), _audited(client, settings, clock, logger)
 
 
-def handler(event: Mapping[str, Any], context: object) -> Answer:  # noqa: ARG001 - Lambda's signature
-    runner, handle = compose()
-    return runner.run(handle(event))
+def _audited(client: AwsClient, settings: FunctionSettings, clock: Clock, logger: Logger) -> Audited:
+    def log(what: str, error: RelayError) -> None:
+        logger.error(what, extra={"error": error.safe, "detail": error.detail})
+
+    return Audited(DynamoAudit(client, settings.audit_table), clock, log)
+
+
+def handler(event: Mapping[str, Any], context: Any) -> Answer:
+    runner, handle, audited = compose()
+    return runner.run(audited(event, context.aws_request_id, handle))

@@ -170,6 +170,13 @@ def test_the_life_of_an_account(system: LocalSystem) -> None:
     assert "is taken" in call(
         system.folder, "accounts", "create", "life@login.example", "--phone", "+46700000002", *STATE, code=1
     )
+    entries = json.loads(call(system.folder, "audit", "life@login.example", "--json", *STATE))
+    done = ["create", "rotate", "rotate now", "disable", "enable", "delete", "delete", "create"]
+    assert [each["action"] for each in entries] == done
+    assert [each["result"] for each in entries[:-1]] == ["done"] * 6 + ["unchanged"]
+    assert "is taken" in entries[-1]["result"]
+    assert {each["actor"] for each in entries} == {"this machine"}
+    assert "+46700000002" not in json.dumps(entries)
     logs = "".join(each.read_text() for each in Path(system.state["logs"]).glob("*.log"))
     assert "life@login.example" in logs
     assert not [each for each in (first, second, third) if each in logs]

@@ -155,9 +155,16 @@ def test_who_makes_keys_cannot_open_them_and_who_signs_cannot_make_them() -> Non
         "ValidateFunction": {"kms:Decrypt"},
         "DkimFunction": {"kms:Encrypt"},
     }
-    assert rights["DkimFunction"].keys() == {key, table, "{'GetAtt': 'DkimLogGroup.Arn'}"}
+    others = {f"{{'GetAtt': '{name}.Arn'}}" for name in ("DkimLogGroup", "AuditTable")}
+    assert rights["DkimFunction"].keys() == {key, table, *others}
     assert {name for name, each in rights.items() if table in each} == {"ValidateFunction", "DkimFunction"}
     assert not [each for rest in rights.values() for actions in rest.values() for each in actions if "*" in each]
+
+
+def test_the_audit_is_only_ever_added_to() -> None:
+    found = {name: allowed(name).get("{'GetAtt': 'AuditTable.Arn'}") for name in FUNCTIONS}
+    put = {"dynamodb:PutItem"}
+    assert {name: each for name, each in found.items() if each} == {"AccountsFunction": put, "DkimFunction": put}
 
 
 def test_the_key_that_seals_is_kept_and_rotates() -> None:

@@ -34,6 +34,7 @@ class FunctionSettings:
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
+    audit_table: who did what to accounts and keys.
     sites_table: destinations that are left alone. concurrency: how many deliver functions may run at once.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
     dkim_keys_table: what the relay signs with, by domain; dkim_kms_key: the ARN of the KMS key that it is sealed with.
@@ -60,6 +61,7 @@ class FunctionSettings:
     suppressions_table: str
     dkim_keys_table: str
     dkim_kms_key: str
+    audit_table: str
     sites_table: str
     content_bucket: str
     token_name: str
@@ -122,6 +124,7 @@ class FunctionSettings:
             suppressions_table=text("RELAY_SUPPRESSIONS_TABLE"),
             dkim_keys_table=text("RELAY_DKIM_KEYS_TABLE"),
             dkim_kms_key=text("RELAY_DKIM_KMS_KEY"),
+            audit_table=text("RELAY_AUDIT_TABLE"),
             sites_table=text("RELAY_SITES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),

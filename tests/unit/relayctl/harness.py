@@ -13,6 +13,7 @@ from relayctl.context import STAGES, Cloud, Context, Service, Target
 from relayctl.main import run
 from tests.fakes import (
     FakeAccounts,
+    FakeAudit,
     FakeContent,
     FakeDeadLetters,
     FakeLedger,
@@ -77,6 +78,7 @@ class FakeCloud:
         self.receipts = FakeReceipts()
         self.suppressions = FakeSuppressions()
         self.pauses = FakePauses()
+        self.audit = FakeAudit()
         self.stages = {stage: FakeStage() for stage in STAGES}
         self.service = Service("token", "spf.example", "smtp.example")
         self.asked: list[dict[str, Any]] = []

@@ -45,7 +45,7 @@ THROTTLES: Final = frozenset(
 ENDPOINT: Final = "AWS_ENDPOINT_URL"  # of all services; with _<SERVICE>, of one
 SERVICE_IDS: Final = {"monitoring": "CLOUDWATCH", "ses": "SESV2"}  # that aren't the name in signatures
 HOSTS: Final = {"ses": "email"}  # so are the names of hosts
-VERSIONS: Final = {"monitoring": "2010-08-01", "sns": "2010-03-31"}  # of the query protocol
+VERSIONS: Final = {"monitoring": "2010-08-01", "sns": "2010-03-31", "sts": "2011-06-15"}  # of the query protocol
 LARGE: Final = 262_144  # octets that take longer to hash than a hop to a thread
 XML_CODE: Final = re.compile(rb"<Code>([^<]{1,200})</Code>")
 
