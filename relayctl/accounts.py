@@ -77,7 +77,7 @@ There is no way back. Only the name is kept: nobody else gets it, for its tokens
 may still be in DNS. Queued mail stops, and expires. To stop an account for a
 while: mailrelay accounts disable. --json prints an object: user, changed.
 """
-OLD_HOLDS: Final = "The old password holds until {}; mailrelay accounts rotate {} --now ends it.\n"
+OLD_HOLDS: Final = "The old password holds until {}; to end it:\n  mailrelay accounts rotate {} --now\n"
 DID: Final = {  # by action: when it made a difference, and when it didn't
     "disable": ("is disabled: no login, and its queued mail stops, within a minute", "is disabled already"),
     "enable": ("is enabled, with the password that it had", "is not disabled: nothing to do"),

@@ -296,8 +296,8 @@ def test_accounts_create(ctl: Ctl) -> None:
         (
             {"old_password_until": RECEIVED + 60},
             "enabled, since 2027-01-15, phone +46701234567\n"
-            "The old password holds until 2027-01-15T08:01:00Z; mailrelay accounts rotate "
-            "app@mycorp.example --now ends it.\n",
+            "The old password holds until 2027-01-15T08:01:00Z; to end it:\n"
+            "  mailrelay accounts rotate app@mycorp.example --now\n",
         ),
     ],
     ids=["enabled", "disabled", "rotated"],
@@ -515,6 +515,7 @@ def test_send_takes_the_only_user(ctl: Ctl, capsys: pytest.CaptureFixture[str], 
             "accounts disable",
             "accounts enable",
             "accounts delete",
+            "audit",
             "messages",
             "trace",
             "send",
