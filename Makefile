@@ -54,6 +54,7 @@ bench: setup ## the figures of docs/scale.md and others (a quarter of an hour; f
 	@$(BIN)/python -m bench.fairness
 	@$(BIN)/python -m bench.quotas
 	@$(BIN)/python -m bench.gateway $(BENCH)
+	@$(BIN)/python -m bench.auth_times
 	@$(BIN)/python -m bench.whole_way
 	@$(BIN)/python -m bench.bulk --recipients 1000
 

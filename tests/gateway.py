@@ -153,7 +153,7 @@ async def running(
 ) -> AsyncIterator[Gateway]:
     """patience: with rulings, seconds."""
     log = gateway.log
-    authenticate = Authenticator(gateway.accounts, gateway.clock)
+    authenticate = Authenticator(gateway.accounts, gateway.clock, step=0.0)
     senders = Senders(gateway.ask, gateway.clock, log, patience=patience)
     gateway.site = Site(
         host_name=HOST_NAME,

@@ -1,4 +1,5 @@
 import asyncio
+import time
 
 import pytest
 
@@ -31,7 +32,7 @@ class World:
     def __init__(self, size: int = 100) -> None:
         self.accounts = Counting(account("Jo@Example.com", "right"), account("no@example.com", "right", disabled=True))
         self.clock = FakeClock()
-        self.check = Authenticator(self.accounts, self.clock, size=size, patience=0.05)
+        self.check = Authenticator(self.accounts, self.clock, size=size, patience=0.05, step=0.0)
 
     async def __call__(self, user: str, password: str) -> str | None:
         """The name of the account that it is."""
@@ -144,3 +145,26 @@ def test_it_remembers_so_many() -> None:
         assert world.accounts.asked == ["a@b.example", "b@b.example", "c@b.example", "a@b.example"]
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(("user", "password", "verdict"), VERDICTS, ids=[ascii(each[:2])[:40] for each in VERDICTS])
+def test_a_no_waits_for_the_step_whoever_it_is(
+    user: str, password: str, verdict: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, step, waited = World(), 3600.0, []
+    check = Authenticator(world.accounts, world.clock, step=step)
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    async def scenario() -> Account | None:
+        started = time.monotonic()
+        monkeypatch.setattr("smtp_gateway.accounts.asyncio.sleep", sleep)
+        found = await check(Credentials(user, password))
+        monkeypatch.undo()
+        for seconds in waited:  # what it took and what it waits are one step, and a fifth at most
+            assert step - (time.monotonic() - started) <= seconds <= 1.2 * step
+        return found
+
+    assert (asyncio.run(scenario()) is not None) == (verdict is not None)
+    assert len(waited) == (verdict is None)
