@@ -24,6 +24,7 @@ from relay.dkim_signer import DkimSigner
 from relay.dns import DnspythonResolver
 from relay.encoding import decode_submission
 from relay.hold import TellOwner
+from relay.owner_mail import OwnerMail
 from relay.ports import Clock, Resolver
 from relay.proof.judge import Judge, Patience
 from relay.proof.message import DkimCheck, MessageCheck
@@ -79,7 +80,7 @@ def compose() -> Parts:
     deliver_queue = SqsQueue(client, settings.deliver_queue_url)
     resolver = DnspythonResolver(settings.dns_servers)
     judge = _judge(settings, client, clock, resolver)
-    tell = TellOwner(deliver_queue, clock, settings.host_name)
+    tell = TellOwner(OwnerMail(deliver_queue, clock, settings.host_name))
     stage = Validate(
         judge=judge,
         tell=tell,

@@ -10,6 +10,7 @@ import pytest
 from relay.encoding import decode_delivery
 from relay.errors import OutageError
 from relay.hold import TellOwner
+from relay.owner_mail import OwnerMail
 from relay.proof.judge import Judged
 from relay.proof.ruling import Standing
 from relay.proof.verdict import Problem, Proof, Verdict
@@ -30,7 +31,7 @@ def told(*held: Judged, processes: int = 1) -> list[Delivery]:
     queue = FakeQueue()
 
     async def run() -> None:
-        for tell in [TellOwner(queue, FakeClock(), "smtp.relay.example") for _ in range(processes)]:
+        for tell in [TellOwner(OwnerMail(queue, FakeClock(), "smtp.relay.example")) for _ in range(processes)]:
             for each in held:
                 await tell(each, "app@corp.example")
 
@@ -82,7 +83,7 @@ def test_a_login_that_is_no_address_is_not_told() -> None:
 
 def test_what_was_not_sent_is_told_later() -> None:
     queue = FakeQueue()
-    tell = TellOwner(queue, FakeClock(), "smtp.relay.example")
+    tell = TellOwner(OwnerMail(queue, FakeClock(), "smtp.relay.example"))
     queue.fail_next(OutageError("away"))
     with pytest.raises(OutageError):
         asyncio.run(tell(HELD, "a"))

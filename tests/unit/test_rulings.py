@@ -6,6 +6,7 @@ import pytest
 
 from relay.errors import OutageError, TemporaryError
 from relay.hold import TellOwner
+from relay.owner_mail import OwnerMail
 from relay.proof.judge import Judged
 from relay.proof.ruling import Question, Ruling, Standing
 from relay.proof.verdict import Problem, Proof, Verdict
@@ -28,7 +29,7 @@ def ask(standing: Standing | Exception, queue: FakeQueue | None = None) -> Rulin
         now = clock.now()
         return Judged(Verdict("d.example", "a@b.example", problems=problems), standing, now + 20, now, now + 3600)
 
-    return asyncio.run(Rulings(judge, TellOwner(queue, clock, "smtp.relay.example"), clock)(QUESTION))
+    return asyncio.run(Rulings(judge, TellOwner(OwnerMail(queue, clock, "smtp.relay.example")), clock)(QUESTION))
 
 
 def test_passed() -> None:

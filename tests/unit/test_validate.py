@@ -11,6 +11,7 @@ from relay.errors import OutageError, PermanentError, TemporaryError
 from relay.header import MAX_HEADER, Header
 from relay.hold import TellOwner
 from relay.outcome import Outcome, Report, State
+from relay.owner_mail import OwnerMail
 from relay.ports import Claimed
 from relay.proof.judge import Judged
 from relay.proof.message import Asked, MessageCheck, MessageProof
@@ -65,7 +66,7 @@ class World:
         self.decisions: list[str] = []
         self.validate = Validate(
             judge=self.judge,
-            tell=TellOwner(self.deliver_queue, self.clock, "smtp.relay.example"),
+            tell=TellOwner(OwnerMail(self.deliver_queue, self.clock, "smtp.relay.example")),
             check=self.check,
             validate_queue=self.validate_queue,
             deliver_queue=self.deliver_queue,
