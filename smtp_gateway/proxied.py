@@ -4,7 +4,8 @@ import asyncio
 import ipaddress
 from typing import cast
 
-from smtp_gateway.connection import Connection, address_of
+from smtp_gateway.connection import Connection
+from smtp_gateway.peer import address_of
 from smtp_gateway.proxy import ProxyError, parse
 from smtp_gateway.site import Site
 

@@ -1,6 +1,5 @@
 """A session's message onto ValidateQueue. "250 queued" is said in one place, after the queue has answered."""
 
-from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
@@ -17,18 +16,11 @@ from smtp_gateway.log import Log
 from smtp_gateway.message import LoopError, Shown, Trace, other_domains, prepare
 from smtp_gateway.metrics import Time
 from smtp_gateway.patience import Patience
+from smtp_gateway.peer import Peer
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 
 PATIENCE: Final = 30.0  # seconds for store and queue; the client waits 10 minutes (RFC 5321 §4.5.3.2.6)
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """ip: in text. tls: the cipher suite, as IANA names it."""
-
-    ip: str
-    tls: str
 
 
 class Submit:

@@ -20,9 +20,10 @@ from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.message import other_domains
+from smtp_gateway.peer import Peer
 from smtp_gateway.senders import Senders
 from smtp_gateway.session import LARGEST_ENVELOPE, Session
-from smtp_gateway.submit import Peer, Submit
+from smtp_gateway.submit import Submit
 from tests.fakes import FakeClock
 
 T = TypeVar("T")

@@ -15,10 +15,11 @@ from smtp_gateway.events import Message
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.message import Shown
+from smtp_gateway.peer import Peer
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
 from smtp_gateway.session import Session
-from smtp_gateway.submit import Peer, Submit
+from smtp_gateway.submit import Submit
 from tests.fakes import FakeClock, FakeContent, FakeQueue
 from tests.gateway import FakeAsk
 
