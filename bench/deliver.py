@@ -109,14 +109,14 @@ def transport(port: int, limits: Limits, dns: Any = None) -> SmtpTransport:
 
 
 def stage(sender: SmtpTransport, world: Any) -> Deliver:
-    async def enabled(_account: str) -> bool:
-        return True
+    async def stopped(_account: str) -> str:
+        return ""
 
     return Deliver(
         ledger=world,
         content=world,
         suppressions=world,
-        enabled=enabled,
+        stopped=stopped,
         transport=sender,
         queue=world,
         reports=world,

@@ -62,6 +62,9 @@ def _gateway(place: Place) -> Command:
         "GATEWAY_VALIDATE_QUEUE_URL": f"{endpoint}/123456789012/ValidateQueue",
         "GATEWAY_VALIDATE_FUNCTION": "validate",
         "GATEWAY_ACCOUNTS_TABLE": "Accounts",
+        "GATEWAY_USAGE_TABLE": "Usage",
+        "GATEWAY_MESSAGES_PER_SECOND": "1000000",
+        "GATEWAY_MESSAGES_PER_DAY": "1000000000",
         "GATEWAY_CONTENT_BUCKET": "content",
         "GATEWAY_MAX_CONNECTIONS": "5000",
         "GATEWAY_WORKERS": "1",  # the load has the other CPU

@@ -115,6 +115,7 @@ def gateway(folder: Path, openssl_conf: str) -> Iterator[dict[str, int]]:
         "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:1/1/validate",
         "GATEWAY_VALIDATE_FUNCTION": "validate",
         "GATEWAY_ACCOUNTS_TABLE": "accounts",
+        "GATEWAY_USAGE_TABLE": "usage",
         "GATEWAY_CONTENT_BUCKET": "content",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers/relay")]),
         "OPENSSL_CONF": openssl_conf,

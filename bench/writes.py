@@ -32,13 +32,13 @@ from relay.aws.signing import Credentials
 from relay.aws.suppressions import DynamoSuppressions
 from relay.clock import SystemClock
 from relay.deliver import Deliver, Timing
-from relay.enabled import Enabled
 from relay.encoding import decode_report
 from relay.ids import new_id
 from relay.password import hash_password
 from relay.ports import RecipientReply
 from relay.record import Record
 from relay.retry import RetryPolicy
+from relay.stopped import Stopped
 from relay.submission import Delivery, Inline
 from relay.suppression import Suppress
 
@@ -118,7 +118,7 @@ async def deliver_and_record(endpoint: str, messages: int) -> None:
         ledger=DynamoLedger(client, "LedgerTable"),
         content=content,
         suppressions=suppressions,
-        enabled=Enabled(accounts, clock, 1.0),
+        stopped=Stopped(accounts, clock, 1.0),
         transport=Says(),
         queue=Kept(),
         reports=reports,

@@ -16,7 +16,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -41,6 +41,7 @@ HOST: Final = "127.0.0.1"
 DEFAULT_STATE: Final = Path(".local/state.json")
 LOOPBACK: Final = "127.0.0.0/8"  # mail goes to the sink here, and to test servers beside it
 PHONE: Final = "+15550100"  # of accounts that are put into the table directly; nothing is sent to it
+GENEROUS: Final = {"MessagesPerSecond": "10000", "MessagesPerDay": "10000000"}  # for trials under load
 CHECK_SECONDS: Final = 0.5
 
 
@@ -57,6 +58,7 @@ class Options:
     dns: str | None = None
     clock_speed: float = 1.0
     aws_endpoint: str | None = None
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -138,6 +140,8 @@ class System:
             "ReachableNetworks": LOOPBACK,
             "ClockSpeed": f"{options.clock_speed:.15g}",
             "DeliverConcurrency": str(WORKERS),
+            **GENEROUS,
+            **options.parameters,
         }
         stack = self._running.stack = deploy(aws, template, overrides)
         if found := gaps(aws, stack):
@@ -200,6 +204,10 @@ class System:
                 "GATEWAY_VALIDATE_QUEUE_URL": stack.resources["ValidateQueue"],
                 "GATEWAY_VALIDATE_FUNCTION": stack.resources["ValidateFunction"],
                 "GATEWAY_ACCOUNTS_TABLE": stack.resources["AccountsTable"],
+                "GATEWAY_USAGE_TABLE": stack.resources["UsageTable"],
+                "GATEWAY_MESSAGES_PER_SECOND": stack.parameters["MessagesPerSecond"],
+                "GATEWAY_MESSAGES_PER_DAY": stack.parameters["MessagesPerDay"],
+                "GATEWAY_MAX_RECIPIENTS": stack.parameters["MaxRecipients"],
                 "GATEWAY_CONTENT_BUCKET": stack.resources["ContentBucket"],
                 "GATEWAY_WORKERS": "2",  # several, as in production, and no more on a machine with many CPUs
             },

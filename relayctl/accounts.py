@@ -9,7 +9,7 @@ from rich.table import Table
 from relay.accounts import phone_number
 from relay.errors import PermanentError
 from relay.proof.token import DnsRecord
-from relayctl import dns, render, target
+from relayctl import dns, limits, render, target
 from relayctl.context import Context
 from relayctl.errors import DONE, CommandError, UsageError
 
@@ -32,7 +32,8 @@ LIST_EPILOG: Final = """\
 example:
   mailrelay accounts list
 
---json prints a list of objects: user, phone, created (UTC, ISO 8601), disabled.
+--json prints a list of objects: user, phone, created (UTC, ISO 8601), disabled,
+paused, limits, own_limits (as of mailrelay accounts show and limits).
 """
 SHOW_EPILOG: Final = """\
 example:
@@ -40,7 +41,8 @@ example:
 
 What its user needs, but for the password, which nobody can see: if it is lost,
 mailrelay accounts rotate. --json prints an object: user, phone, created,
-disabled, old_password_until (null or UTC, ISO 8601), server, records.
+disabled, paused (null, or since, bounced, finished), limits, own_limits,
+old_password_until (null or UTC, ISO 8601), server, records.
 """
 ROTATE_EPILOG: Final = """\
 examples:
@@ -77,11 +79,32 @@ There is no way back. Only the name is kept: nobody else gets it, for its tokens
 may still be in DNS. Queued mail stops, and expires. To stop an account for a
 while: mailrelay accounts disable. --json prints an object: user, changed.
 """
+RESUME_EPILOG: Final = """\
+example:
+  mailrelay accounts resume app@mycorp.se
+
+For an account that the relay has paused, since too much of its mail bounced
+(BouncePausePercent, BouncePauseLeast): its queued mail goes out, new mail is
+taken again within a minute, and what bounced today is forgiven. Look first at
+what it sent: mailrelay messages --account USER --state bounced. --json prints
+an object: user, phone, created, disabled, paused, changed.
+"""
 OLD_HOLDS: Final = "The old password holds until {}; to end it:\n  mailrelay accounts rotate {} --now\n"
+PAUSED: Final = """\
+Paused since {since}: {bounced} of {finished} recipients bounced. Its mail waits until
+  mailrelay accounts resume {user}
+"""
 DID: Final = {  # by action: when it made a difference, and when it didn't
     "disable": ("is disabled: no login, and its queued mail stops, within a minute", "is disabled already"),
     "enable": ("is enabled, with the password that it had", "is not disabled: nothing to do"),
+    "resume": ("is resumed: its mail goes on", "is not paused: nothing to do"),
     "delete": ("is deleted; its name stays reserved", "is deleted already"),
+}
+CHANGES: Final = {  # what the help has of them
+    "disable": ("stop it, queued mail included", DISABLE_EPILOG),
+    "enable": ("let it go on", ENABLE_EPILOG),
+    "resume": ("after the relay has paused it", RESUME_EPILOG),
+    "delete": ("for ever", DELETE_EPILOG),
 }
 
 
@@ -99,10 +122,9 @@ def add(commands: Any) -> None:
     rotate = _one(actions, "rotate", "a new password, by SMS; the old one holds for a while", ROTATE_EPILOG)
     rotate.add_argument("--now", action="store_true", help="the old password ends at once")
     rotate.set_defaults(run=run_rotate)
-    epilogs = {"disable": DISABLE_EPILOG, "enable": ENABLE_EPILOG, "delete": DELETE_EPILOG}
-    helps = {"disable": "stop it, queued mail included", "enable": "let it go on", "delete": "for ever"}
-    for action, text in helps.items():
-        _one(actions, action, text, epilogs[action]).set_defaults(run=run_change, action=action)
+    limits.add(actions, _ask)
+    for action, (text, epilog) in CHANGES.items():
+        _one(actions, action, text, epilog).set_defaults(run=run_change, action=action)
     list_ = actions.add_parser("list", help="all accounts", epilog=LIST_EPILOG)
     list_.add_argument("--json", action="store_true", help="for programs")
     target.add_options(list_)
@@ -136,11 +158,13 @@ def run_show(arguments: argparse.Namespace, context: Context) -> int:
     answer = _ask_of_one(arguments, context, "show")
     if arguments.json:
         return _json(context, answer)
-    state = "disabled" if answer.get("disabled") else "enabled"
+    state = "disabled" if answer.get("disabled") else "paused" if answer.get("paused") else "enabled"
     since = (render.iso(answer["created"]) or "")[:10] if "created" in answer else "?"
     context.out.write(
         f"Account {answer['user']}: {state}, since {since}, phone {render.safe(answer.get('phone', ''))}\n"
     )
+    if pause := answer.get("paused"):
+        context.out.write(PAUSED.format(**{**pause, "since": render.iso(pause["since"])}, user=answer["user"]))
     if until := answer.get("old_password_until"):
         context.out.write(OLD_HOLDS.format(render.iso(until), answer["user"]))
     _write_to_use(arguments, context, answer)
@@ -180,8 +204,17 @@ def _json(context: Context, answer: dict[str, Any]) -> int:
     for name in ("created", "old_password_until"):
         if shown.get(name):
             shown[name] = render.iso(shown[name])
+    shown |= _paused(shown)
     render.print_json(context.out, shown)
     return DONE
+
+
+def _paused(account: dict[str, Any]) -> dict[str, Any]:
+    """The field as JSON has it."""
+    if "paused" not in account:
+        return {}
+    pause = account["paused"]
+    return {"paused": {**pause, "since": render.iso(pause["since"])} if pause else None}
 
 
 def _write_to_use(arguments: argparse.Namespace, context: Context, answer: dict[str, Any]) -> None:
@@ -215,7 +248,7 @@ def _local_sms(arguments: argparse.Namespace, context: Context, phone: str) -> s
 def run_list(arguments: argparse.Namespace, context: Context) -> int:
     answer = asyncio.run(_ask(arguments, context, {"action": "list"}))
     accounts = [
-        {**account, "created": render.iso(account["created"]) if "created" in account else None}
+        {**account, **_paused(account), "created": render.iso(account["created"]) if "created" in account else None}
         for account in answer["accounts"]
     ]
     if arguments.json:
@@ -227,7 +260,7 @@ def run_list(arguments: argparse.Namespace, context: Context) -> int:
     table.add_column("Since", no_wrap=True)
     table.add_column("", no_wrap=True)
     for account in accounts:
-        note = "disabled" if account.get("disabled") else ""
+        note = "disabled" if account.get("disabled") else "paused" if account.get("paused") else ""
         since = (account["created"] or "")[:10]
         table.add_row(render.safe(account["user"]), render.safe(account.get("phone", "")), since, note)
     if accounts:

@@ -20,6 +20,7 @@ from relay.aws.receipts import DynamoReceipts
 from relay.aws.signing import Credentials
 from relay.aws.stack import StackFacts, stack_facts
 from relay.aws.suppressions import DynamoSuppressions
+from relay.aws.usage import DynamoUsage
 from relay.errors import RelayError, TemporaryError
 from relayctl.context import STAGES, Cloud, StageQueue, Target
 from relayctl.errors import CommandError
@@ -35,6 +36,7 @@ LOCAL_NAMES = {
     "ReceiptsTableName": ("tables", "ReceiptsTable"),
     "SuppressionsTableName": ("tables", "SuppressionsTable"),
     "AuditTableName": ("tables", "AuditTable"),
+    "UsageTableName": ("tables", "UsageTable"),
     "SitesTableName": ("tables", "SitesTable"),
     **{
         f"{stage.title()}{kind}QueueUrl": ("queues", f"{stage.title()}{kind}Queue")
@@ -63,6 +65,7 @@ class AwsCloud:
         self.receipts = DynamoReceipts(client, outputs["ReceiptsTableName"])
         self.suppressions = DynamoSuppressions(client, outputs["SuppressionsTableName"])
         self.audit = DynamoAudit(client, outputs["AuditTableName"])
+        self.usage = DynamoUsage(client, outputs["UsageTableName"])
         self.pauses = DynamoPauses(client, outputs["SitesTableName"])
         self.content = S3Content(client, outputs["ContentBucketName"])
         self.service = service_of(facts.parameters)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol, TextIO
 
 from relay.account import Accounts
 from relay.audit import Audit
+from relay.bounces import BounceTable
 from relay.ports import ContentStore, DeadLetters, Ledger, Messages, Queue, Suppressions
 from relay.proof.judge import Patience
 from relay.proof.receipt import Receipts
@@ -83,6 +84,9 @@ class Cloud(Protocol):
 
     @property
     def pauses(self) -> Pauses: ...
+
+    @property
+    def usage(self) -> BounceTable: ...
 
     @property
     def audit(self) -> Audit: ...

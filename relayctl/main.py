@@ -29,6 +29,7 @@ from relayctl import (
     suppressions,
     system,
     trace,
+    usage,
 )
 from relayctl.context import Cloud, Context, Target
 from relayctl.errors import FAILED, WRONG_USAGE, CommandError
@@ -50,6 +51,7 @@ MODULES = (
     dns,
     check,
     accounts,
+    usage,
     audit,
     dkim,
     send,

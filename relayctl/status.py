@@ -39,8 +39,9 @@ answer.
 --json prints an object: time (UTC), gateway (null for a deployed one; else
 address, answers, greeting), queues: a list of queue, waiting, in_flight,
 delayed, dead, oldest, oldest_dead (seconds, null if not known); accounts,
-disabled (counts); last_hour: an object of state: count; complete: false if that
-is not all. How long the oldest waits is known where there is CloudWatch.
+disabled, paused (counts); last_hour: an object of state: count; complete: false
+if that is not all. How long the oldest waits is known where there is
+CloudWatch.
 """
 
 
@@ -138,7 +139,9 @@ def _blocks(name: str, status: Status, now: float) -> Iterator[RenderableType]:
         said = (f"answers: {greeting}", "green") if greeting else ("does not answer", "red")
         yield Text.assemble(f"gateway    {address} ", said)
     disabled = sum(account.disabled for account in status.accounts)
-    yield Text(f"accounts   {len(status.accounts)}" + (f", {disabled} of them disabled" if disabled else ""))
+    paused = sum(account.pause is not None for account in status.accounts)
+    notes = [f"{number} of them {state}" for number, state in ((disabled, "disabled"), (paused, "paused")) if number]
+    yield Text(", ".join([f"accounts   {len(status.accounts)}", *notes]))
     counts = ", ".join(f"{status.outcomes[state]} {state}" for state in State if status.outcomes[state])
     yield Text(f"last hour  {'' if status.complete else 'at least '}{counts or 'no outcomes'}\n")
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -182,6 +185,7 @@ def _fields(status: Status, now: float) -> dict[str, Any]:
         ],
         "accounts": len(status.accounts),
         "disabled": sum(account.disabled for account in status.accounts),
+        "paused": sum(account.pause is not None for account in status.accounts),
         "last_hour": {state.value: status.outcomes[state] for state in State},
         "complete": status.complete,
     }

@@ -1,7 +1,6 @@
 """The pump between socket, TLS and Session, and the deadlines. It decides nothing about SMTP."""
 
 import asyncio
-import ipaddress
 import ssl
 from math import inf
 from time import monotonic
@@ -15,13 +14,12 @@ from smtp_gateway.auth import Credentials
 from smtp_gateway.deadlines import Deadlines
 from smtp_gateway.events import Authenticate, Close, Message, Prove, StartTls
 from smtp_gateway.metrics import Count, Time
-from smtp_gateway.proxy import plain
+from smtp_gateway.peer import Peer, address_of
 from smtp_gateway.quotas import Attempt, network
 from smtp_gateway.replies import Reply
 from smtp_gateway.session import Session
 from smtp_gateway.site import Site
 from smtp_gateway.states import State
-from smtp_gateway.submit import Peer
 from smtp_gateway.tls import Tls
 
 BACKLOG: Final = 65_536  # octets kept for a session that waits for us; then its socket isn't read
@@ -139,7 +137,7 @@ class Connection(asyncio.Protocol):
             if self._logged_out:
                 reply += session.close(replies.LOGIN_ENDED, "login ended")
             elif not self._ended:  # else it may have gone: no more is begun
-                reply += session.receive(data) + self._rule(now)
+                reply += session.receive(data) + self._rule()
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
             reply += self._ours(error)
         if session.refusals:
@@ -149,11 +147,11 @@ class Connection(asyncio.Protocol):
         self._send(reply)
         self._act()
 
-    def _rule(self, now: float) -> bytes:
+    def _rule(self) -> bytes:
         """What the session says as long as the senders that it asks about are known to be proved, or over quota."""
         site, session, said = self._site, self._session, b""
         while not self._task and isinstance(event := session.event, Prove):  # else that one answers
-            if over := site.quotas.may_send(event.account, now):
+            if over := site.leases.may_send(site.logins.account(event.account)):
                 said += session.not_proved(over)
             elif event.sender is None or self._is_proved(event.account, event.sender.domain):
                 said += session.proved()
@@ -211,9 +209,7 @@ class Connection(asyncio.Protocol):
                 answer = await self._submit(event)
                 if answer.ok:
                     self._site.log.metrics.time(Time.TO_250, monotonic() - began)
-                    now = self._loop.time()
-                    self._site.quotas.taken(event.account, len(event.content), now)
-                    self._arm(self._deadlines.progressed(now))
+                    self._arm(self._deadlines.progressed(self._loop.time()))
                 return session.answered(answer)
 
     async def _log_in(self, credentials: Credentials) -> bytes:
@@ -249,7 +245,8 @@ class Connection(asyncio.Protocol):
         site.log.auth_ok(account=name, peer=self._peer.ip)
         site.logins.enter(account, self)
         self._arm(self._deadlines.progressed(self._loop.time()))
-        return session.authenticated(name)
+        limits = site.leases.limits(account)
+        return session.authenticated(name, recipients=limits.recipients, size=limits.size)
 
     async def _goes_within(self, seconds: float) -> bool:
         """Wait, unless the client goes."""
@@ -269,11 +266,19 @@ class Connection(asyncio.Protocol):
         return session.not_proved(refusal) if refusal else session.proved()
 
     async def _submit(self, message: Message) -> Reply:
+        site = self._site
+        account = site.logins.account(message.account)
+        if over := await site.leases.take(account):
+            site.log.refused(account=message.account, peer=self._peer.ip, reply=over)
+            return over
         try:
-            return await self._site.submit(message, self._peer)
+            reply = await site.submit(message, self._peer)
         except Exception as error:  # noqa: BLE001 - our bug is no reason to refuse mail for good
-            self._site.log.bug(error=error)
-            return replies.NOT_STORED
+            site.log.bug(error=error)
+            reply = replies.NOT_STORED
+        if not reply.ok:
+            site.leases.give_back(account)
+        return reply
 
     def _set_reading(self) -> None:
         """Read unless the client doesn't, or enough is kept already."""
@@ -390,11 +395,3 @@ class Connection(asyncio.Protocol):
         for reply in self._session.refusals:
             self._site.log.refused(account=self._session.account, peer=self._peer.ip, reply=reply)
         self._session.refusals.clear()
-
-
-def address_of(transport: asyncio.BaseTransport) -> str:
-    """The peer's IP address; an IPv4 one as such, also on an IPv6 socket."""
-    peer = transport.get_extra_info("peername")
-    if not peer:
-        return "0.0.0.0"  # noqa: S104 - gone already; it is only for the trace
-    return plain(ipaddress.ip_address(peer[0].partition("%")[0]))

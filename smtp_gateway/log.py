@@ -95,6 +95,10 @@ class Log:
         """So many that have sessions open; these go on. error: one of those met."""
         self._line("accounts_unread", accounts=accounts, **_cause(error))
 
+    def usage_away(self, *, account: str, error: BaseException) -> None:
+        """Its messages are let through by this process's own count, or what it has not sent isn't given back yet."""
+        self._line("usage_away", account=account, **_cause(error))
+
     def submitted(self, *, id: str, account: str, peer: str, size: int, recipients: int) -> None:
         """size: octets, with our trace header."""
         self.metrics.count(Count.MESSAGES)

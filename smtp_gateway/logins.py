@@ -29,17 +29,23 @@ class Logins:
         self._now = now
         self._log = log
         self._sessions: dict[str, dict[Session, Account]] = {}
+        self._latest: dict[str, Account] = {}
 
     def enter(self, account: Account, session: Session) -> None:
         """account: as the password opened it (relay.password.verify)."""
-        self._sessions.setdefault(account.user.lower(), {})[session] = account
+        name = account.user.lower()
+        self._sessions.setdefault(name, {})[session] = self._latest[name] = account
 
     def leave(self, name: str, session: Session) -> None:
         """name: of the account, in lower case."""
         sessions = self._sessions[name]
         del sessions[session]
         if not sessions:
-            del self._sessions[name]
+            del self._sessions[name], self._latest[name]
+
+    def account(self, name: str) -> Account:
+        """As it was last read; it has a session here."""
+        return self._latest[name]
 
     def count(self, name: str) -> int:
         return len(self._sessions.get(name, ()))
@@ -70,6 +76,8 @@ class Logins:
             except Exception as error:  # noqa: BLE001 - our bug ends no session, and no watch
                 self._log.bug(error=error)
                 continue
+            if account and name in self._latest:
+                self._latest[name] = account
             for session, before in tuple(self._sessions.get(name, {}).items()):
                 if not holds(before, account, self._now()):
                     self._end(session)

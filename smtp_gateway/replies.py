@@ -106,12 +106,18 @@ def too_many_failed_logins(seconds: int) -> Reply:
     return Reply(421, "4.7.0", f"Too many failed logins from your address; try again in {seconds} seconds")
 
 
-def too_many_messages(seconds: int) -> Reply:
-    return Reply(451, "4.7.0", f"Too many messages of this account; try again in {seconds} seconds")
+def too_many_a_second(limit: int, seconds: int) -> Reply:
+    return Reply(451, "4.7.0", f"Over {limit} messages a second of this account; try again in {seconds} seconds")
 
 
-def too_many_octets(seconds: int) -> Reply:
-    return Reply(451, "4.7.0", f"Too many octets of this account; try again in {seconds} seconds")
+def too_many_today(limit: int, seconds: int) -> Reply:
+    return Reply(451, "4.7.0", f"{limit} messages of this account today (UTC) are all; try again in {seconds} seconds")
+
+
+def paused(bounced: int, finished: int) -> Reply:
+    """4.7.13: user account disabled (RFC 5248, IANA)."""
+    why = f"{bounced} of {finished} recipients bounced today"
+    return Reply(451, "4.7.13", f"This account is paused: {why}; ask the operator to resume it")
 
 
 # --- done -------------------------------------------------------------------------------------

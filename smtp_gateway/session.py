@@ -6,6 +6,7 @@ command that was sent after a message, or a sender to be proved, runs before the
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from relay.address import Address
@@ -92,9 +93,12 @@ class Session:
         self._helo = ""
         self._resume(Turn.TLS_STARTED)
 
-    def authenticated(self, account: str) -> bytes:
-        """account: the user name in lower case."""
+    def authenticated(self, account: str, *, recipients: int = 0, size: int = 0) -> bytes:
+        """account: the user name in lower case. recipients, size: its limits, where they are below everybody's."""
         self.account = account
+        limits = self._limits
+        own = replace(limits, recipients=recipients or limits.recipients, size=min(size or limits.size, limits.size))
+        self._limits = own if own != limits else limits
         self._last_line = self.lines + self._limits.idle_lines
         self._resume(Turn.ACCEPTED)
         return replies.AUTHENTICATED.wire

@@ -16,6 +16,10 @@
     GATEWAY_HELP_URL            a page for senders whose DNS isn't right, at most 300 octets; its URL ends the reply
                                 to them. Default: the command that checks their records
     GATEWAY_ACCOUNTS_TABLE      what AUTH is checked against
+    GATEWAY_USAGE_TABLE         where messages are counted, for all gateways
+    GATEWAY_MESSAGES_PER_SECOND that an account may send which has no limit of its own, default 100
+    GATEWAY_MESSAGES_PER_DAY    so in a day (UTC), default 200000
+    GATEWAY_MAX_RECIPIENTS      so to how many recipients a message, default 1000
     GATEWAY_CONTENT_BUCKET      where large content goes
     GATEWAY_PROXY_FROM          networks, as 10.0.0.0/24,2001:db8::/64, whose connections begin with a PROXY header,
                                 version 1 or 2, and are closed without; default: none
@@ -30,8 +34,6 @@
     GATEWAY_ADDRESS_SESSIONS    open at once from one address (IPv6: one /64); default: half of these
     GATEWAY_ADDRESS_CONNECTIONS from one address in a minute, default 3000
     GATEWAY_ACCOUNT_SESSIONS    open at once of one account; default: half of GATEWAY_MAX_CONNECTIONS
-    GATEWAY_ACCOUNT_MESSAGES    that one account may send in an hour, default 1000000
-    GATEWAY_ACCOUNT_OCTETS      of these in an hour, default 100000000000
     AWS_REGION                  or AWS_DEFAULT_REGION
     AWS_ENDPOINT_URL            takes all AWS calls, for the local system; default: AWS
     AWS_ENDPOINT_URL_<SERVICE>  takes those of one service, as AWS_ENDPOINT_URL_LAMBDA
@@ -47,12 +49,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from relay.quota import DEFAULT_LIMITS, Limits
 from relay.settings import SettingsError
 from smtp_gateway.message import Shown
 from smtp_gateway.proxy import Network
 from smtp_gateway.quotas import Allowance
 
-DEFAULT_MAX_SIZE: Final = 41_943_040
 DEFAULT_MAX_CONNECTIONS: Final = 1000
 DEFAULT_VERDICT_PATIENCE: Final = 2.0
 MOST_WORKERS: Final = 64
@@ -91,6 +93,8 @@ class Settings:
     verdict_patience: float
     help_url: str
     accounts_table: str
+    usage_table: str
+    account_limits: Limits
     content_bucket: str
     proxy_from: tuple[Network, ...]
     workers: int
@@ -120,6 +124,7 @@ class Settings:
             return int(value)
 
         health = environment.get("GATEWAY_HEALTH_LISTEN", "")
+        max_size = number("GATEWAY_MAX_SIZE", DEFAULT_LIMITS.size, 65_536)  # RFC 5321 §4.5.3.1.7: at least 64K
         max_connections = number("GATEWAY_MAX_CONNECTIONS", DEFAULT_MAX_CONNECTIONS, 1)
         return cls(
             host_name=_host_name("GATEWAY_HOST_NAME", text("GATEWAY_HOST_NAME")),
@@ -131,13 +136,20 @@ class Settings:
             verdict_patience=_seconds("GATEWAY_VERDICT_PATIENCE", environment.get("GATEWAY_VERDICT_PATIENCE", "")),
             help_url=_help_url("GATEWAY_HELP_URL", environment.get("GATEWAY_HELP_URL", "")),
             accounts_table=text("GATEWAY_ACCOUNTS_TABLE"),
+            usage_table=text("GATEWAY_USAGE_TABLE"),
+            account_limits=Limits(
+                per_second=number("GATEWAY_MESSAGES_PER_SECOND", DEFAULT_LIMITS.per_second, 1),
+                per_day=number("GATEWAY_MESSAGES_PER_DAY", DEFAULT_LIMITS.per_day, 1),
+                recipients=number("GATEWAY_MAX_RECIPIENTS", DEFAULT_LIMITS.recipients, 100),  # RFC 5321 §4.5.3.1.8
+                size=max_size,
+            ),
             content_bucket=text("GATEWAY_CONTENT_BUCKET"),
             proxy_from=_networks("GATEWAY_PROXY_FROM", environment.get("GATEWAY_PROXY_FROM", "")),
             workers=_workers("GATEWAY_WORKERS", environment.get("GATEWAY_WORKERS", "")),
             health_listen=_endpoint("GATEWAY_HEALTH_LISTEN", health) if health else None,
             room=number("GATEWAY_ROOM", DEFAULT_ROOM, 1_048_576),
             trace_client=_shown("GATEWAY_TRACE_CLIENT", environment.get("GATEWAY_TRACE_CLIENT", "")),
-            max_size=number("GATEWAY_MAX_SIZE", DEFAULT_MAX_SIZE, 65_536),  # RFC 5321 §4.5.3.1.7: at least 64K
+            max_size=max_size,
             max_connections=max_connections,
             allowance=_allowance(number, max_connections),
             region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
@@ -168,8 +180,6 @@ def _allowance(number: Callable[[str, int, int], int], max_connections: int) -> 
         address_sessions=number("GATEWAY_ADDRESS_SESSIONS", default.address_sessions, 1),
         address_connections=number("GATEWAY_ADDRESS_CONNECTIONS", default.address_connections, 1),
         account_sessions=number("GATEWAY_ACCOUNT_SESSIONS", default.account_sessions, 1),
-        account_messages=number("GATEWAY_ACCOUNT_MESSAGES", default.account_messages, 1),
-        account_octets=number("GATEWAY_ACCOUNT_OCTETS", default.account_octets, 1),
     )
 
 

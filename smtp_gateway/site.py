@@ -11,14 +11,15 @@ from smtp_gateway.certificates import Certificates
 from smtp_gateway.data import Room
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.events import Message
+from smtp_gateway.leases import Leases
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.logins import Logins
+from smtp_gateway.peer import Peer
 from smtp_gateway.proxy import Network
 from smtp_gateway.quotas import Allowance, Quotas
 from smtp_gateway.replies import Reply
 from smtp_gateway.senders import Senders
-from smtp_gateway.submit import Peer
 
 
 class Open(Protocol):
@@ -36,12 +37,14 @@ class Open(Protocol):
 @dataclass(slots=True)
 class Site:
     """authenticate: credentials -> account or None, TemporaryError if it can't be checked. logins: who is logged in.
-    submit: a message -> its reply. proxy_from: whose connections begin with a PROXY header."""
+    leases: what they may send. submit: a message -> its reply. proxy_from: whose connections begin with a PROXY
+    header."""
 
     host_name: str
     tls: Certificates
     authenticate: Callable[[Credentials], Awaitable[Account | None]]
     logins: Logins
+    leases: Leases
     senders: Senders
     submit: Callable[[Message, Peer], Awaitable[Reply]]
     log: Log

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,12 +14,14 @@ from relay.aws.client import AwsClient
 from relay.aws.content import S3Content
 from relay.aws.queue import SqsQueue
 from relay.aws.rulings import LambdaRulings
+from relay.aws.usage import DynamoUsage
 from relay.ports import Clock
 from smtp_gateway import health
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import CHECK_EVERY, Certificates
 from smtp_gateway.data import Room
 from smtp_gateway.health import Report
+from smtp_gateway.leases import Leases
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.logins import Logins
@@ -31,6 +34,7 @@ from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
 from smtp_gateway.vitals import Evidence, Probe, Vitals, WatchedQueue
 
+SETTLE: Final = 5.0  # seconds, at the end
 SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
@@ -81,6 +85,7 @@ class Worker:
             for work in (
                 vitals.beat(),
                 logins.watch(),
+                site.leases.watch(),
                 _every(CHECK_EVERY, certificates.check, log),
                 _every(METRICS_EVERY, lambda: log.measured(open_sessions=len(site.connections)), log),
             )
@@ -89,6 +94,9 @@ class Worker:
         cut_off = await server.stop()
         for task in tasks:
             task.cancel()
+        with suppress(TimeoutError):  # what isn't given back counts as sent
+            async with asyncio.timeout(SETTLE):
+                await site.leases.settle(all=True)
         log.measured(open_sessions=0)
         tell(channel, Report(cut_off=cut_off))
         await self.client.close()
@@ -108,6 +116,7 @@ class Worker:
             tls=self.certificates,
             authenticate=authenticate,
             logins=logins,
+            leases=Leases(DynamoUsage(self.client, settings.usage_table), clock, log, settings.account_limits),
             senders=senders,
             submit=Submit(queue, store, senders, clock, log, settings.host_name, shown=settings.trace_client),
             log=log,

@@ -4,12 +4,14 @@ Each can be told to fail: `fail_next(error, ...)` queues errors for the coming c
 `fail = error` makes every call fail until it is None again.
 """
 
+import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from relay.account import Account
+from relay.account import Account, BouncePause
 from relay.audit import Entry
+from relay.bounces import DayOfAccount
 from relay.errors import PermanentError, RelayError
 from relay.outcome import Outcome
 from relay.ports import (
@@ -28,6 +30,7 @@ from relay.ports import (
 )
 from relay.proof.receipt import Known
 from relay.proof.verdict import Verdict
+from relay.quota import Bounces, Usage
 from relay.sites import Pause
 from relay.submission import Delivery, DeliveryKey
 
@@ -307,6 +310,14 @@ class FakeAccounts(Failing):
             self.items[account.user.lower()] = found = account
         return found == account
 
+    async def pause(self, user: str, pause: BouncePause) -> bool:
+        self._maybe_fail()
+        found = self.items.get(user.lower())
+        if found is None or found.pause or found.deleted:
+            return False
+        self.items[user.lower()] = replace(found, pause=pause, version=found.version + 1)
+        return True
+
     async def remove(self, user: str) -> None:
         self._maybe_fail()
         self.items.pop(user.lower(), None)
@@ -314,6 +325,63 @@ class FakeAccounts(Failing):
     async def list(self) -> tuple[Account, ...]:
         self._maybe_fail()
         return tuple(self.items[user] for user in sorted(self.items) if not self.items[user].deleted)
+
+
+class FakeUsage(Failing):
+    """quota.UsageTable and bounces.BounceTable; `items` by account and day, `bounces` and `forgiven`, too. writes: how
+    often messages were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.items: dict[tuple[str, str], Usage] = {}
+        self.bounces: dict[tuple[str, str], Bounces] = {}
+        self.forgiven: dict[tuple[str, str], Bounces] = {}
+        self.writes = 0
+
+    async def find(self, account: str, day: str) -> Usage:
+        await asyncio.sleep(0)
+        self._maybe_fail()
+        return self.items.get((account, day), Usage())
+
+    async def replace(self, account: str, day: str, before: Usage, after: Usage) -> Usage:
+        await asyncio.sleep(0)
+        self._maybe_fail()
+        self.writes += 1
+        if self.items.get((account, day), Usage()).by == before.by:
+            self.items[account, day] = after
+        return self.items[account, day]
+
+    async def count(self, account: str, day: str, more: Bounces) -> Bounces:
+        self._maybe_fail()
+        there = self.bounces.get((account, day), Bounces())
+        self.bounces[account, day] = there = Bounces(there.finished + more.finished, there.bounced + more.bounced)
+        forgiven = self.forgiven.get((account, day), Bounces())
+        return Bounces(there.finished - forgiven.finished, there.bounced - forgiven.bounced)
+
+    async def forgive(self, account: str, day: str) -> None:
+        self._maybe_fail()
+        self.forgiven[account, day] = self.bounces.get((account, day), Bounces())
+
+    async def days(self, account: str | None, since: str) -> tuple[DayOfAccount, ...]:
+        self._maybe_fail()
+        keys = sorted(self.items.keys() | self.bounces.keys())
+        return tuple(
+            DayOfAccount(*key, self.items.get(key, Usage()).messages, self.bounces.get(key, Bounces()))
+            for key in keys
+            if account in (None, key[0]) and key[1] >= since
+        )
+
+
+class FakeOperator(Failing):
+    """ports.Operator; `told`: (subject, text)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[str, str]] = []
+
+    async def tell(self, subject: str, text: str) -> None:
+        self._maybe_fail()
+        self.told.append((subject, text))
 
 
 class FakeAudit(Failing):

@@ -22,10 +22,12 @@ from cryptography.x509.oid import NameOID
 from relay.account import Account
 from relay.password import hash_password
 from relay.proof.ruling import Question, Ruling, Standing
+from relay.quota import Limits as AccountLimits
 from smtp_gateway.accounts import Authenticator
 from smtp_gateway.certificates import Certificates
 from smtp_gateway.data import Room
 from smtp_gateway.deadlines import Timeouts
+from smtp_gateway.leases import Leases
 from smtp_gateway.limits import Limits
 from smtp_gateway.log import Log
 from smtp_gateway.logins import Logins
@@ -35,11 +37,12 @@ from smtp_gateway.server import Server, bind
 from smtp_gateway.settings import Endpoint, KeyPair
 from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
-from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeQueue
+from tests.fakes import FakeAccounts, FakeClock, FakeContent, FakeQueue, FakeUsage
 
 HOST_NAME = "gw.example"
 USER = "jo@example.com"
 PASSWORD = "correct-horse-battery"
+GENEROUS = AccountLimits(per_second=1_000_000, per_day=10_000_000, recipients=1000, size=41_943_040)
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 """The fixture `run` of tests/unit/smtp_gateway."""
@@ -124,6 +127,7 @@ class Gateway:
     content: FakeContent = field(default_factory=FakeContent)
     accounts: FakeAccounts = field(default_factory=lambda: FakeAccounts(account()))
     ask: FakeAsk = field(default_factory=FakeAsk)
+    usage: FakeUsage = field(default_factory=FakeUsage)
     clock: FakeClock = field(default_factory=FakeClock)
     lines: list[str] = field(default_factory=list)
     port: int = 0
@@ -146,6 +150,7 @@ async def running(
     limits: Limits | None = None,
     timeouts: Timeouts | None = None,
     allowance: Allowance | None = None,
+    account_limits: AccountLimits = GENEROUS,
     max_connections: int = 100,
     proxy_from: tuple[str, ...] = (),
     host: str = "127.0.0.1",
@@ -160,6 +165,7 @@ async def running(
         tls=Certificates((key_pair(*certificate()),), gateway.clock, Log(gateway.clock, lambda _: None)),
         authenticate=authenticate,
         logins=Logins(authenticate.read, log, gateway.clock.now),
+        leases=Leases(gateway.usage, gateway.clock, log, account_limits),
         senders=senders,
         submit=Submit(gateway.queue, gateway.content, senders, gateway.clock, log, HOST_NAME),
         log=log,

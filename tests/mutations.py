@@ -268,8 +268,8 @@ MUTATIONS: Final = (
         5,
         "answer 5xx to a message at which we have a bug",
         "smtp_gateway/connection.py",
-        "            return replies.NOT_STORED",
-        '            return replies.bad_content("bug")',
+        "            reply = replies.NOT_STORED",
+        '            reply = replies.bad_content("bug")',
         "tests/unit/smtp_gateway/test_server.py::test_our_fault_is_451_and_the_session_goes_on",
     ),
     Mutation(
@@ -359,8 +359,8 @@ MUTATIONS: Final = (
         8,
         "send a disabled account's queued mail",
         "layers/relay/relay/deliver.py",
-        "        if not enabled:",
-        "        if not enabled and False:",
+        "        if stopped:",
+        "        if stopped and False:",
         "tests/unit/test_deliver_stops.py::test_a_disabled_account_s_mail_waits_and_goes_on",
     ),
     Mutation(

@@ -1,5 +1,10 @@
-"""The accounts function: {"action": "create", "user": ..., "phone": ...}, {"action": "list"}, {"action": "rotate",
-"user": ..., "now": whether the old password ends at once}, or show, disable, enable, delete with a user.
+"""The accounts function. Events:
+
+    {"action": "create", "user": ..., "phone": ...}
+    {"action": "list"}
+    {"action": "rotate", "user": ..., "now": whether the old password ends at once}
+    {"action": "limits", "user": ..., "limits": {field of quota.Limits: number, 0 for the default}}
+    {"action": "show", "disable", "enable", "resume" or "delete", "user": ...}
 
 Answers {"ok": true, ...} or {"ok": false, "error": one sentence}. The password goes out by SMS and is
 neither returned nor logged; nor are events, which hold phone numbers.
@@ -8,7 +13,7 @@ neither returned nor logged; nor are events, which hold phone numbers.
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import cache
 from typing import Any
 
@@ -21,11 +26,14 @@ from relay.aws.accounts import DynamoAccounts
 from relay.aws.audit import DynamoAudit
 from relay.aws.client import AwsClient
 from relay.aws.sms import SnsSms
+from relay.aws.usage import DynamoUsage
+from relay.bounces import BounceTable
 from relay.clock import SystemClock
 from relay.dns import DnspythonResolver
 from relay.errors import PermanentError, RelayError
 from relay.ports import Clock, Resolver, Sms
 from relay.proof.token import records_to_publish
+from relay.quota import Limits
 from relay.settings import FunctionSettings
 
 Answer = dict[str, Any]
@@ -37,6 +45,7 @@ class AccountsHandler:
         settings: FunctionSettings,
         *,
         accounts: Accounts,
+        bounces: BounceTable,
         sms: Sms,
         resolver: Resolver,
         clock: Clock,
@@ -50,6 +59,7 @@ class AccountsHandler:
         self._logger = logger
         self._admin = AccountAdmin(
             accounts,
+            bounces,
             sms,
             clock,
             host_name=settings.host_name,
@@ -64,6 +74,8 @@ class AccountsHandler:
             "rotate": self._rotate,
             "disable": self._changing(self._admin.disable),
             "enable": self._changing(self._admin.enable),
+            "resume": self._changing(self._admin.resume),
+            "limits": self._limits,
             "delete": self._changing(self._admin.delete),
         }
         action = event.get("action")
@@ -105,7 +117,7 @@ class AccountsHandler:
         account = await self._admin.show(_text(event, "user"))
         previous = account.previous
         holds = previous.until if previous and previous.until > self._clock.now() else None
-        return {**self._to_use(account), **_facts(account), "old_password_until": holds}
+        return {**self._to_use(account), **self._facts(account), "old_password_until": holds}
 
     async def _rotate(self, event: Mapping[str, Any]) -> Answer:
         at_once = event.get("now", False)
@@ -114,28 +126,44 @@ class AccountsHandler:
         change = await self._admin.rotate(_text(event, "user"), at_once=at_once)
         previous = change.account.previous
         until = previous.until if previous else None
-        return {**_facts(change.account), "changed": True, "old_password_until": until}
+        return {**self._facts(change.account), "changed": True, "old_password_until": until}
+
+    async def _limits(self, event: Mapping[str, Any]) -> Answer:
+        change = await self._admin.limit(_text(event, "user"), _changes(event))
+        return {**self._facts(change.account), "changed": change.changed}
 
     def _changing(self, action: Callable[[str], Awaitable[Change]]) -> Callable[[Mapping[str, Any]], Awaitable[Answer]]:
         async def run(event: Mapping[str, Any]) -> Answer:
             change = await action(_text(event, "user"))
-            return {**_facts(change.account), "changed": change.changed}
+            return {**self._facts(change.account), "changed": change.changed}
 
         return run
 
+    def _facts(self, account: Account) -> Answer:
+        return {
+            "user": account.user,
+            "phone": account.phone,
+            "created": account.created,
+            "disabled": account.disabled,
+            "paused": account.pause._asdict() if account.pause else None,
+            "limits": asdict(account.limits.over(self._settings.account_limits)),
+            "own_limits": [each for each, value in asdict(account.limits).items() if value],
+        }
+
     async def _list(self, event: Mapping[str, Any]) -> Answer:  # noqa: ARG002 - every action takes the event
         return {
-            "accounts": [_facts(account) for account in await self._accounts.list()],
+            "accounts": [self._facts(account) for account in await self._accounts.list()],
         }
 
 
-def _facts(account: Account) -> Answer:
-    return {
-        "user": account.user,
-        "phone": account.phone,
-        "created": account.created,
-        "disabled": account.disabled,
-    }
+def _changes(event: Mapping[str, Any]) -> dict[str, int]:
+    names = [each.name for each in fields(Limits)]
+    match event.get("limits"):
+        case dict(changes) if (
+            changes and changes.keys() <= set(names) and all(type(n) is int for n in changes.values())
+        ):
+            return changes
+    raise PermanentError(f"limits must be whole numbers for one or more of: {', '.join(names)}")
 
 
 def _text(event: Mapping[str, Any], name: str) -> str:
@@ -155,6 +183,7 @@ def compose() -> tuple[asyncio.Runner, AccountsHandler, Audited]:
     handler = AccountsHandler(
         settings,
         accounts=accounts,
+        bounces=DynamoUsage(client, settings.usage_table),
         sms=SnsSms(client),
         resolver=DnspythonResolver(settings.dns_servers),
         clock=clock,

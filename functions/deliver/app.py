@@ -28,7 +28,6 @@ from relay.clock import SystemClock
 from relay.deliver import Deliver, Timing
 from relay.dispatch import Dispatch
 from relay.dns import DnspythonResolver
-from relay.enabled import Enabled
 from relay.encoding import decode_delivery
 from relay.outcome import Outcome
 from relay.ports import Transport
@@ -45,6 +44,7 @@ from relay.smtp.shaping import Gate, Shaping
 from relay.smtp.smarthost import smarthost_transport
 from relay.smtp.tls import verified_tls
 from relay.smtp.transport import SmtpTransport
+from relay.stopped import Stopped
 from relay.submission import Delivery
 from relay.worker import Context, QueueWorker
 
@@ -105,7 +105,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
         ledger=DynamoLedger(client, settings.ledger_table),
         content=S3Content(client, settings.content_bucket),
         suppressions=DynamoSuppressions(client, settings.suppressions_table),
-        enabled=Enabled(DynamoAccounts(client, settings.accounts_table), clock, settings.clock_speed),
+        stopped=Stopped(DynamoAccounts(client, settings.accounts_table), clock, settings.clock_speed),
         transport=transports.dispatch(),
         gate=transports.gate(),
         queue=queue,

@@ -81,6 +81,7 @@ def test_the_image_s_commands_fetch_the_certificate_serve_and_are_healthy(
         "GATEWAY_VALIDATE_QUEUE_URL": boto("sqs", moto_endpoint).create_queue(QueueName=unique("q"))["QueueUrl"],
         "GATEWAY_VALIDATE_FUNCTION": "validate",
         "GATEWAY_ACCOUNTS_TABLE": make_table(moto_endpoint, "user"),
+        "GATEWAY_USAGE_TABLE": make_table(moto_endpoint, "account", "day"),
         "GATEWAY_CONTENT_BUCKET": "content",
         "GATEWAY_WORKERS": "2",
     }

@@ -1,14 +1,16 @@
 import asyncio
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from relay.account import Account
+from relay.account import Account, BouncePause
 from relay.accounts import AccountAdmin, Change, create, phone_number, user_name
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, verify
-from tests.fakes import FakeAccounts, FakeClock, FakeSms
+from relay.quota import Bounces, Limits, day_of
+from tests.fakes import FakeAccounts, FakeClock, FakeSms, FakeUsage
 from tests.unit.smtp.zone import Zone
 
 HOST = "smtp.example.com"
@@ -148,9 +150,10 @@ class World:
         self.clock = FakeClock(1000.0)
         self.jo = Account("Jo@example.com", SALT, hash_password("old", SALT), PHONE, 5.0)
         self.accounts, self.sms = FakeAccounts(self.jo), FakeSms()
-        self.admin = AccountAdmin(self.accounts, self.sms, self.clock, host_name=HOST, overlap=60.0)
+        self.usage = FakeUsage()
+        self.admin = AccountAdmin(self.accounts, self.usage, self.sms, self.clock, host_name=HOST, overlap=60.0)
 
-    def do(self, action: str, user: str = "JO@example.com", **options: bool) -> Change:
+    def do(self, action: str, user: str = "JO@example.com", **options: Any) -> Change:
         return asyncio.run(getattr(self.admin, action)(user, **options))  # type: ignore[no-any-return]
 
     @property
@@ -163,6 +166,46 @@ class World:
     @property
     def sent(self) -> str:
         return self.sms.sent[-1][1].rpartition(" ")[2]
+
+
+def test_resumed_with_its_bounces_of_today_forgiven() -> None:
+    world = World()
+    day = day_of(world.clock.now())
+    asyncio.run(world.usage.count("jo@example.com", day, Bounces(100, 60)))
+    assert not world.do("resume").changed
+    assert not world.usage.forgiven
+    asyncio.run(world.accounts.pause("jo@example.com", BouncePause(1.0, 60, 100)))
+    assert world.do("resume").changed
+    assert world.now.pause is None
+    assert asyncio.run(world.usage.count("jo@example.com", day, Bounces(1, 1))) == Bounces(1, 1)
+    assert not world.do("resume").changed
+
+
+def test_a_pause_outlives_a_new_password() -> None:
+    """Who knows the password doesn't help, if it is the list that is old."""
+    world = World()
+    asyncio.run(world.accounts.pause("jo@example.com", BouncePause(1.0, 60, 100)))
+    world.do("rotate", at_once=True)
+    assert world.now.pause == BouncePause(1.0, 60, 100)
+
+
+def test_limits_of_its_own() -> None:
+    world = World()
+    assert world.do("limit", changes={"per_day": 500, "recipients": 5}).changed
+    assert world.do("limit", changes={"per_day": 600}).account.limits == Limits(per_day=600, recipients=5)
+    assert not world.do("limit", changes={"per_day": 600}).changed
+    assert world.do("limit", changes={"per_day": 0, "recipients": 0}).account.limits == Limits()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("per_second", -1), ("per_second", 100_001), ("recipients", 1001), ("size", 65_535), ("size", 41_943_041)],
+)
+def test_limits_that_cannot_be(name: str, value: int) -> None:
+    world = World()
+    with pytest.raises(PermanentError, match=rf"{name} must be from [0-9]+ to [0-9]+, or 0 for the default"):
+        world.do("limit", changes={name: value})
+    assert world.now == world.jo
 
 
 def test_disabled_and_enabled_again() -> None:

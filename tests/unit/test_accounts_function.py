@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from aws_lambda_powertools import Logger
 
+from relay.account import BouncePause
 from relay.errors import TemporaryError
 from relay.settings import FunctionSettings
-from tests.fakes import FakeAccounts, FakeClock, FakeSms
+from tests.fakes import FakeAccounts, FakeClock, FakeSms, FakeUsage
 from tests.functions import ENVIRONMENT, load
 from tests.unit.smtp.zone import Zone
 
@@ -26,10 +27,16 @@ def app() -> Any:
 
 class World:
     def __init__(self, app: Any) -> None:
-        self.accounts, self.sms, self.log = FakeAccounts(), FakeSms(), io.StringIO()
+        self.accounts, self.sms, self.log, self.usage = FakeAccounts(), FakeSms(), io.StringIO(), FakeUsage()
         logger = Logger(service=f"test-{uuid.uuid4()}", stream=self.log)
         self._handler = app.AccountsHandler(
-            SETTINGS, accounts=self.accounts, sms=self.sms, resolver=DNS, clock=FakeClock(7.0), logger=logger
+            SETTINGS,
+            accounts=self.accounts,
+            bounces=self.usage,
+            sms=self.sms,
+            resolver=DNS,
+            clock=FakeClock(7.0),
+            logger=logger,
         )
 
     def __call__(self, event: Any) -> Any:
@@ -77,11 +84,19 @@ def test_list(world: World) -> None:
     world(CREATE)
     assert world({"action": "list"}) == {
         "ok": True,
-        "accounts": [{"user": "Jo@Example.com", "phone": "+46709876543", "created": 7.0, "disabled": False}],
+        "accounts": [JO],
     }
 
 
-JO: dict[str, Any] = {"user": "Jo@Example.com", "phone": "+46709876543", "created": 7.0, "disabled": False}
+JO: dict[str, Any] = {
+    "user": "Jo@Example.com",
+    "phone": "+46709876543",
+    "created": 7.0,
+    "disabled": False,
+    "paused": None,
+    "limits": {"per_second": 100, "per_day": 200_000, "recipients": 1000, "size": 41_943_040},
+    "own_limits": [],
+}
 
 
 def test_the_life_of_an_account(world: World) -> None:
@@ -108,15 +123,36 @@ def test_the_life_of_an_account(world: World) -> None:
     assert "709876543" not in world.log.getvalue()
 
 
+def test_limits_and_a_pause(world: World) -> None:
+    def do(action: str, **more: Any) -> Any:
+        return world({"action": action, "user": "jo@example.com", **more})
+
+    world(CREATE)
+    answer = do("limits", limits={"per_day": 5})
+    assert (answer["limits"]["per_day"], answer["own_limits"], answer["changed"]) == (5, ["per_day"], True)
+    assert do("limits", limits={"per_day": 5})["changed"] is False
+    assert do("limits", limits={"per_day": 0})["limits"]["per_day"] == 200_000
+    asyncio.run(world.accounts.pause("jo@example.com", BouncePause(3.0, 60, 200)))
+    assert do("show")["paused"] == {"since": 3.0, "bounced": 60, "finished": 200}
+    assert do("resume")["paused"] is None
+    assert do("resume")["changed"] is False
+
+
 @pytest.mark.parametrize(
     ("event", "words"),
     [
-        ({}, "action must be one of: create, list, show, rotate, disable, enable, delete"),
+        ({}, "action must be one of: create, list, show, rotate, disable, enable, resume, limits, delete"),
         ({"action": "drop"}, "action must be one of"),
         ({"action": ["list"]}, "action must be one of"),
         ({"action": "create", "phone": "+46701234567"}, "user is missing"),
         ({"action": "create", "user": "jo@example.com"}, "phone is missing"),
         ({"action": "rotate"}, "user is missing"),
+        ({"action": "limits", "user": "jo@example.com"}, "limits must be whole numbers for one or more of: per_second"),
+        ({"action": "limits", "user": "jo@example.com", "limits": {}}, "limits must be"),
+        ({"action": "limits", "user": "jo@example.com", "limits": {"per_hour": 1}}, "limits must be"),
+        ({"action": "limits", "user": "jo@example.com", "limits": {"per_day": True}}, "limits must be"),
+        ({"action": "limits", "user": "jo@example.com", "limits": {"per_day": 1.5}}, "limits must be"),
+        ({"action": "limits", "user": "jo@example.com", "limits": {"per_day": -1}}, "per_day must be from 1 to"),
         ({"action": "rotate", "user": "jo@example.com", "now": "yes"}, "now must be true or false"),
         ({"action": "disable", "user": "jo@example.com"}, "there is no account jo@example.com"),
         ({"action": "create", "user": 3, "phone": "+46701234567"}, "user is missing"),

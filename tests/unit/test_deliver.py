@@ -12,6 +12,7 @@ from relay.outcome import Outcome, Report, State
 from relay.ports import LedgerEntry, RecipientReply
 from relay.retry import DELAYS, LEAST, LIFETIME, RetryPolicy
 from relay.room import COPIES, MEMORY
+from relay.stopped import DISABLED
 from relay.submission import Delivery, Dsn, Inline, Stored
 from tests.fakes import FakeClock, FakeContent, FakeLedger, FakeQueue, FakeSuppressions
 
@@ -62,7 +63,7 @@ class World:
             ledger=self.ledger,
             content=self.content,
             suppressions=self.suppressions,
-            enabled=self._enabled,
+            stopped=self._stopped,
             transport=self.transport,
             queue=self.queue,
             reports=self.reports,
@@ -74,8 +75,8 @@ class World:
             pause=self._pause,
         )
 
-    async def _enabled(self, account: str) -> bool:
-        return account not in self.disabled
+    async def _stopped(self, account: str) -> str:
+        return DISABLED if account in self.disabled else ""
 
     async def _pause(self, seconds: float) -> None:
         self.paused.append(seconds)

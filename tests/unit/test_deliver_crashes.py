@@ -72,7 +72,7 @@ class World:
             ledger=_Faulty(self, self.ledger),  # type: ignore[arg-type]
             content=_Faulty(self, self.content),  # type: ignore[arg-type]
             suppressions=_Faulty(self, self.suppressions),  # type: ignore[arg-type]
-            enabled=_always,
+            stopped=_never,
             transport=_Faulty(self, self),  # type: ignore[arg-type]
             gate=self._gate,
             queue=_Faulty(self, self.queue),  # type: ignore[arg-type]
@@ -168,8 +168,8 @@ class World:
                 assert self.delivered[recipient] >= (outcome.state is State.DELIVERED)
 
 
-async def _always(_account: str) -> bool:
-    return True
+async def _never(_account: str) -> str:
+    return ""
 
 
 class _Faulty:

@@ -173,10 +173,10 @@ def test_the_relay_s_notices_go_on(world: World) -> None:
 
 
 def test_a_table_of_accounts_that_is_away_leaves_no_claim_behind(world: World) -> None:
-    async def away(_account: str) -> bool:
+    async def away(_account: str) -> str:
         raise OutageError("away")
 
-    world.stage._enabled = away
+    world.stage._stopped = away
     with pytest.raises(OutageError):
         world.run(DELIVERY)
     assert world.ledger.items == {}

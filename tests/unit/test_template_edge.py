@@ -4,6 +4,7 @@ from typing import Any, Final
 
 import pytest
 
+from relay.quota import DEFAULT_LIMITS
 from smtp_gateway import health
 from smtp_gateway.server import DRAIN
 from smtp_gateway.settings import KeyPair, Settings, certificate_secrets
@@ -22,6 +23,7 @@ VALUES: Final = {  # of resources in the gateway's environment
     "ValidateQueue": "https://sqs.eu-north-1.amazonaws.com/123456789012/validate",
     "ValidateFunction": "arn:aws:lambda:eu-north-1:123456789012:function:validate",
     "AccountsTable": "accounts",
+    "UsageTable": "usage",
     "ContentBucket": "content",
 }
 
@@ -52,6 +54,7 @@ def test_the_gateway_starts_with_its_task_s_environment(combination: Combination
     assert settings.tls_listen.port == 2465
     assert settings.health_listen is not None
     assert settings.validate_function == VALUES["ValidateFunction"]
+    assert settings.account_limits == DEFAULT_LIMITS
     assert (settings.workers, settings.endpoint_url, settings.proxy_from) == (2, None, ())
 
 
@@ -144,6 +147,7 @@ def test_who_runs_the_gateway_has_these_rights() -> None:
         "{'Fn::GetAtt': ['ValidateQueue', 'Arn']}": ["sqs:SendMessage", "sqs:GetQueueAttributes"],
         "{'Fn::GetAtt': ['ValidateFunction', 'Arn']}": ["lambda:InvokeFunction"],
         "{'Fn::GetAtt': ['AccountsTable', 'Arn']}": ["dynamodb:GetItem"],
+        "{'Fn::GetAtt': ['UsageTable', 'Arn']}": ["dynamodb:GetItem", "dynamodb:UpdateItem"],
         "{'Fn::Sub': '${ContentBucket.Arn}/*'}": ["s3:PutObject"],
         "[{'Ref': 'CertificateSecret'}, {'Ref': 'SecondCertificateSecret'}]": ["secretsmanager:GetSecretValue"],
     }

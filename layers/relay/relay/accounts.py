@@ -5,15 +5,17 @@ repeated after a failure: what is done already is found, and is no error.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from relay.account import Account, Accounts, Secret
 from relay.address import MAX_ADDRESS, AddressError, parse_address
+from relay.bounces import BounceTable
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, new_password, new_salt
 from relay.ports import Clock, Resolver, Sms
+from relay.quota import LARGEST_LIMITS, SMALLEST_LIMITS, day_of
 from relay.takes_mail import check_takes_mail
 
 E164: Final = re.compile(r"\+[1-9][0-9]{7,14}")  # ITU-T E.164 §6.2.1: at most 15 digits
@@ -77,8 +79,18 @@ class AccountAdmin:
     """What an operator does to an account that there is; PermanentError if there is none, TemporaryError if the table
     is away or somebody else changes it all the time. overlap: seconds that a password holds after the next is sent."""
 
-    def __init__(self, accounts: Accounts, sms: Sms, clock: Clock, *, host_name: str, overlap: float) -> None:
+    def __init__(
+        self,
+        accounts: Accounts,
+        bounces: BounceTable,
+        sms: Sms,
+        clock: Clock,
+        *,
+        host_name: str,
+        overlap: float,
+    ) -> None:
         self._accounts = accounts
+        self._bounces = bounces
         self._sms = sms
         self._clock = clock
         self._host_name = host_name
@@ -96,6 +108,19 @@ class AccountAdmin:
 
     async def enable(self, user: str) -> Change:
         return await self._change(user, lambda account: replace(account, disabled=False))
+
+    async def resume(self, user: str) -> Change:
+        """Its mail goes on, and its bounces of today are forgiven, or the next one would pause it again."""
+        account = await self.show(user)
+        if account.pause:
+            await self._bounces.forgive(account.user.lower(), day_of(self._clock.now()))
+        return await self._change(user, lambda account: replace(account, pause=None))
+
+    async def limit(self, user: str, changes: Mapping[str, int]) -> Change:
+        """changes: by field of Limits; 0: as the default. PermanentError for one that can't be."""
+        for name, value in changes.items():
+            check_limit(name, value)
+        return await self._change(user, lambda account: replace(account, limits=replace(account.limits, **changes)))
 
     async def delete(self, user: str) -> Change:
         """Only its name is kept, for ever: its tokens may be in DNS, and would let the next owner send."""
@@ -133,7 +158,7 @@ class AccountAdmin:
         return change
 
     async def _take_back(self, account: Account, before: Account, cause: RelayError) -> None:
-        old = replace(before, disabled=account.disabled, version=account.version + 1)
+        old = replace(before, version=account.version + 1)
         try:
             if await self._accounts.update(old, account):
                 return
@@ -159,6 +184,13 @@ class AccountAdmin:
             if await self._accounts.update(after, before):
                 return Change(after, before)
         raise TemporaryError("somebody else changes this account at the same moment: try again")
+
+
+def check_limit(name: str, value: int) -> None:
+    """name: a field of Limits. PermanentError if `value` can't be its limit; 0, the default, can."""
+    least, most = getattr(SMALLEST_LIMITS, name), getattr(LARGEST_LIMITS, name)
+    if value and not least <= value <= most:
+        raise PermanentError(f"{name} must be from {least} to {most}, or 0 for the default")
 
 
 def sms_text(host_name: str, user: str, password: str) -> str:

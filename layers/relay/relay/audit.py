@@ -79,8 +79,14 @@ class Audited:
             return None
         said = event.get("caller")
         actor = said[:LONGEST] if isinstance(said, str) and said else NOBODY
-        now = " now" if event.get("now") is True else ""
-        return Entry(self._clock.now(), subject.strip().lower()[:LONGEST], f"{action}{now}"[:LONGEST], actor, request)
+        done = f"{action}{_detail(event)}"[:LONGEST]
+        return Entry(self._clock.now(), subject.strip().lower()[:LONGEST], done, actor, request)
+
+
+def _detail(event: Mapping[str, Any]) -> str:
+    if isinstance(limits := event.get("limits"), Mapping):
+        return "".join(f" {name}={value or 'default'}" for name, value in limits.items())
+    return " now" if event.get("now") is True else ""
 
 
 def _result(answer: Answer) -> str:

@@ -91,10 +91,10 @@ class Deliver:
     """The stage. Raises TemporaryError when one of our own parts is away, PermanentError when the content is
     gone or the claim was lost: our fault, so the record fails and no mail bounces.
 
-    enabled: whether an account's mail may go on. gate: until when a delivery is put off (epoch seconds), 0.0 if it may
-    be tried now; asked before the claim, where that costs no write. queue: DeliverQueue; reports: RecordQueue. observe:
-    told of each new outcome, for logs and metrics. chance: uniform in [0, 1). owner: a new name for each claim. pause:
-    asyncio.sleep.
+    stopped: why an account's mail waits, "" if it doesn't. gate: until when a delivery is put off (epoch seconds), 0.0
+    if it may be tried now; asked before the claim, where that costs no write. queue: DeliverQueue; reports:
+    RecordQueue. observe: told of each new outcome, for logs and metrics. chance: uniform in [0, 1). owner: a new name
+    for each claim. pause: asyncio.sleep.
     """
 
     def __init__(
@@ -103,7 +103,7 @@ class Deliver:
         ledger: Ledger,
         content: ContentStore,
         suppressions: Suppressions,
-        enabled: Callable[[str], Awaitable[bool]],
+        stopped: Callable[[str], Awaitable[str]],
         transport: Transport,
         queue: Queue,
         reports: Queue,
@@ -119,7 +119,7 @@ class Deliver:
         self._ledger = ledger
         self._content = content
         self._suppressions = suppressions
-        self._enabled = enabled
+        self._stopped = stopped
         self._transport = transport
         self._queue = queue
         self._reports = reports
@@ -142,14 +142,14 @@ class Deliver:
             await self._put_off(delivery, until)
             return
         # The relay's own notices go on. Asked before the claim, which would outlive a failure here for minutes.
-        enabled = delivery.notice or await self._enabled(delivery.account)
+        stopped = "" if delivery.notice else await self._stopped(delivery.account)
         held = await self._room.take(delivery)
         try:
-            await self._claimed(delivery, deadline, enabled=enabled)
+            await self._claimed(delivery, deadline, stopped=stopped)
         finally:
             self._room.give(held)
 
-    async def _claimed(self, delivery: Delivery, deadline: float, *, enabled: bool) -> None:
+    async def _claimed(self, delivery: Delivery, deadline: float, *, stopped: str) -> None:
         now = self._clock.now()
         if deadline - now < self._timing.start:
             await self._wait(delivery, now)
@@ -159,7 +159,7 @@ class Deliver:
             case Claimed(entry):
                 ends = min(deadline, until) - self._timing.settle
                 try:
-                    await self._attempt(delivery, entry, owner, ends, enabled=enabled)
+                    await self._attempt(delivery, entry, owner, ends, stopped=stopped)
                 except _PutOffError as put_off:
                     await self._put_off(delivery, put_off.until)
                     await self._ledger.advance(delivery.key, owner=owner, attempt=delivery.attempt, due=put_off.until)
@@ -173,7 +173,7 @@ class Deliver:
                 pass  # the later attempt was queued before the ledger moved on to it
 
     async def _attempt(
-        self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float, *, enabled: bool
+        self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float, *, stopped: str
     ) -> None:
         recipients = tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))
         noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
@@ -182,7 +182,7 @@ class Deliver:
             outcomes, known, checked = noted, entry.outcomes, Checked()
         else:
             checked = await self._suppressions.check(delivery.id, delivery.account, tuple(map(key, recipients)))
-            outcomes = await self._decide(delivery, recipients, checked, deadline, enabled=enabled)
+            outcomes = await self._decide(delivery, recipients, checked, deadline, stopped=stopped)
             known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
         final = all(outcome.state.final for outcome in known.values())
         if outcomes is not noted or final:
@@ -199,14 +199,14 @@ class Deliver:
             await self._lift(checked, outcomes)
 
     async def _decide(
-        self, delivery: Delivery, recipients: tuple[str, ...], checked: Checked, deadline: float, *, enabled: bool
+        self, delivery: Delivery, recipients: tuple[str, ...], checked: Checked, deadline: float, *, stopped: str
     ) -> tuple[Outcome, ...]:
         """One outcome for each of `recipients`, from a server or from what stops it before one is asked."""
         attempt, now = delivery.attempt, self._clock.now()
         if checked.cancelled:
             return tuple(cancelled(each, attempt=attempt, now=now) for each in recipients)
-        if not enabled:
-            return self._judged(delivery, tuple(_disabled(each) for each in recipients))
+        if stopped:
+            return self._judged(delivery, tuple(_waits(each, stopped) for each in recipients))
         barred = in_force(checked, recipients, now) if checked.known else {}
         if not barred:
             return await self._send(delivery, recipients, deadline)
@@ -347,10 +347,9 @@ def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:
     return recipient in outcomes and outcomes[recipient].state.final
 
 
-def _disabled(recipient: str) -> RecipientReply:
-    """It waits on the clock of the retries: what was disabled by mistake is not lost, and the rest can be cancelled."""
-    text = "the account is disabled or deleted; its mail goes out if it is enabled before the message expires"
-    return RecipientReply(recipient, False, False, 451, "4.7.13", text)  # IANA: X.7.13, user account disabled
+def _waits(recipient: str, why: str) -> RecipientReply:
+    """On the clock of the retries: what was stopped by mistake is not lost, and the rest can be cancelled."""
+    return RecipientReply(recipient, False, False, 451, "4.7.13", why)  # IANA: X.7.13, user account disabled
 
 
 def _delivered(reply: RecipientReply, attempt: int, now: float) -> Outcome:

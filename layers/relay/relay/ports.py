@@ -339,6 +339,12 @@ class Row:
     proved: Proved = NOTHING_PROVED
 
 
+class Operator(Protocol):
+    async def tell(self, subject: str, text: str) -> None:
+        """subject: ASCII, at most 100 characters (AWS: SNS API reference, Publish)."""
+        ...
+
+
 class Messages(Protocol):
     async def put(self, rows: tuple[Row, ...]) -> None:
         """Write the rows; the same row again changes nothing."""

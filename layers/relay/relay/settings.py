@@ -1,12 +1,13 @@
 """The functions' settings, read from the environment that template.yaml gives them."""
 
 import ipaddress
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from relay.address import AddressError, parse_domain
 from relay.backends import BackEnd, BackEnds
+from relay.quota import DEFAULT_LIMITS, Limits, Threshold
 
 
 class SettingsError(Exception):
@@ -34,7 +35,8 @@ class FunctionSettings:
     claim_seconds: how long a claim on a delivery lives. clock_speed: durations are divided by it.
     dns_servers: "host:port" each; empty means the system's. smtp_port: where remote servers listen.
     reachable: inside networks that mail may go to nevertheless. policies_table: MTA-STS policies by domain.
-    audit_table: who did what to accounts and keys.
+    audit_table: who did what to accounts and keys. usage_table: what accounts send; operator_topic: an ARN.
+    account_limits: of accounts without limits of their own. bounce_pause: when an account is paused.
     sites_table: destinations that are left alone. concurrency: how many deliver functions may run at once.
     receipts_table: verdicts by domain and account. egress: the relay's own IP addresses, () if SPF goes by spf_domain.
     dkim_keys_table: what the relay signs with, by domain; dkim_kms_key: the ARN of the KMS key that it is sealed with.
@@ -62,6 +64,10 @@ class FunctionSettings:
     dkim_keys_table: str
     dkim_kms_key: str
     audit_table: str
+    usage_table: str
+    operator_topic: str
+    account_limits: Limits
+    bounce_pause: Threshold
     sites_table: str
     content_bucket: str
     token_name: str
@@ -92,17 +98,16 @@ class FunctionSettings:
         """RELAY_<FIELD NAME> for each field; SettingsError names the first that is missing or wrong."""
 
         def text(name: str) -> str:
-            value = environment.get(name, "")
-            if not value:
-                raise SettingsError(f"{name} is not set")
-            return value
+            if value := environment.get(name, ""):
+                return value
+            raise SettingsError(f"{name} is not set")
 
         def number(name: str) -> float:
             try:
                 value = float(text(name))
             except ValueError:
                 raise SettingsError(f"{name}={environment[name]!r} is not a number") from None
-            if not 0 < value < 1e9:
+            if not 0 < value <= 1e9:
                 raise SettingsError(f"{name}={environment[name]!r} is not a positive number")
             return value
 
@@ -125,6 +130,8 @@ class FunctionSettings:
             dkim_keys_table=text("RELAY_DKIM_KEYS_TABLE"),
             dkim_kms_key=text("RELAY_DKIM_KMS_KEY"),
             audit_table=text("RELAY_AUDIT_TABLE"),
+            usage_table=text("RELAY_USAGE_TABLE"),
+            operator_topic=text("RELAY_OPERATOR_TOPIC"),
             sites_table=text("RELAY_SITES_TABLE"),
             content_bucket=text("RELAY_CONTENT_BUCKET"),
             token_name=text("RELAY_TOKEN_NAME"),
@@ -143,11 +150,25 @@ class FunctionSettings:
             verdict_longest=number("RELAY_VERDICT_MAX_SECONDS"),
             verdict_stale=3600 * number("RELAY_VERDICT_STALE_HOURS"),
             hold_seconds=3600 * number("RELAY_HOLD_HOURS"),
-            suppression_days=number("RELAY_SUPPRESSION_DAYS"),
-            password_overlap=3600 * number("RELAY_PASSWORD_OVERLAP_HOURS"),
             concurrency=int(number("RELAY_DELIVER_CONCURRENCY")),
+            **_accounts(number),
             **_back_ends(environment),
         )
+
+
+def _accounts(number: Callable[[str], float]) -> dict[str, Any]:
+    """The fields of FunctionSettings about accounts and what they may send."""
+    return {
+        "suppression_days": number("RELAY_SUPPRESSION_DAYS"),
+        "password_overlap": 3600 * number("RELAY_PASSWORD_OVERLAP_HOURS"),
+        "account_limits": replace(
+            DEFAULT_LIMITS,
+            per_second=int(number("RELAY_MESSAGES_PER_SECOND")),
+            per_day=int(number("RELAY_MESSAGES_PER_DAY")),
+            recipients=int(number("RELAY_MAX_RECIPIENTS")),
+        ),
+        "bounce_pause": Threshold(number("RELAY_BOUNCE_PAUSE_PERCENT"), int(number("RELAY_BOUNCE_PAUSE_LEAST"))),
+    }
 
 
 def _back_ends(environment: Mapping[str, str]) -> dict[str, Any]:

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from relay.account import Account, Accounts, Secret
+from relay.account import Account, Accounts, BouncePause, Secret
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.sms import SnsSms
+from relay.quota import Limits
 from tests.fakes import FakeAccounts, FakeSms
 from tests.unit.aws.contract import NOW, make_table, with_client
 
@@ -43,6 +44,45 @@ def test_a_disabled_account_says_so(run: Run) -> None:
     async def test(accounts: Accounts) -> None:
         await accounts.create(replace(JO, disabled=True))
         assert await accounts.find(JO.user) == replace(JO, disabled=True)
+
+    run(test)
+
+
+def test_limits_of_its_own_and_a_pause_are_kept(run: Run) -> None:
+    limited = replace(JO, limits=Limits(per_second=5, size=100_000), pause=BouncePause(NOW, 60, 200), version=1)
+
+    async def test(accounts: Accounts) -> None:
+        await accounts.create(JO)
+        assert await accounts.update(limited, JO)
+        assert await accounts.find(JO.user) == limited
+        free = replace(limited, limits=Limits(), pause=None, version=2)
+        assert await accounts.update(free, limited)
+        assert await accounts.find(JO.user) == free
+
+    run(test)
+
+
+def test_an_account_is_paused_once(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        await accounts.create(JO)
+        pause = BouncePause(NOW, 60, 200)
+        assert await accounts.pause(JO.user.lower(), pause)
+        assert not await accounts.pause(JO.user.lower(), BouncePause(NOW + 1, 61, 201))
+        paused = replace(JO, pause=pause, version=1)
+        assert await accounts.find(JO.user) == paused
+        assert not await accounts.update(replace(JO, disabled=True, version=1), JO)  # of before the pause
+        assert await accounts.update(replace(paused, disabled=True, version=2), paused)
+
+    run(test)
+
+
+def test_nobody_s_and_a_deleted_account_are_not_paused(run: Run) -> None:
+    async def test(accounts: Accounts) -> None:
+        pause = BouncePause(NOW, 60, 200)
+        assert not await accounts.pause("nobody@example.com", pause)
+        assert await accounts.find("nobody@example.com") is None
+        await accounts.create(replace(JO, deleted=True))
+        assert not await accounts.pause(JO.user, pause)
 
     run(test)
 

@@ -61,7 +61,7 @@ def test_the_state_file_describes_it(system: System) -> None:
     assert state == system.state
     assert state.keys() >= FIELDS
     assert {"ValidateQueue", "RecordDeadLetterQueue"} <= state["queues"].keys()
-    tables = "Ledger Messages Accounts Audit Notices Receipts Suppressions Policies Sites DkimKeys"
+    tables = "Ledger Messages Accounts Audit Usage Notices Receipts Suppressions Policies Sites DkimKeys"
     assert state["tables"].keys() == {f"{each}Table" for each in tables.split()}
     assert all(map(alive, state["pids"].values()))
     assert {"supervisor", "moto", "dns", "sink", "gateway", "DeliverFunction/1"} <= state["pids"].keys()

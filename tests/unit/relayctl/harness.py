@@ -22,6 +22,7 @@ from tests.fakes import (
     FakeQueue,
     FakeReceipts,
     FakeSuppressions,
+    FakeUsage,
 )
 
 RECEIVED = 1_800_000_000.0  # 2027-01-15 08:00:00 UTC
@@ -79,6 +80,7 @@ class FakeCloud:
         self.suppressions = FakeSuppressions()
         self.pauses = FakePauses()
         self.audit = FakeAudit()
+        self.usage = FakeUsage()
         self.stages = {stage: FakeStage() for stage in STAGES}
         self.service = Service("token", "spf.example", "smtp.example")
         self.asked: list[dict[str, Any]] = []

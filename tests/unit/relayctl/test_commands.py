@@ -276,6 +276,9 @@ For another domain: mailrelay dns app@mycorp.example --domain DOMAIN
 """
 
 
+PAUSE = {"since": RECEIVED, "bounced": 60, "finished": 200}
+
+
 def test_accounts_create(ctl: Ctl) -> None:
     ctl.cloud.answer = {"ok": True, "user": "app@mycorp.example", **TO_USE}
     assert ctl("accounts", "create", "app@mycorp.example", "--phone", "+46 70-123 45 67") == 0
@@ -299,8 +302,14 @@ def test_accounts_create(ctl: Ctl) -> None:
             "The old password holds until 2027-01-15T08:01:00Z; to end it:\n"
             "  mailrelay accounts rotate app@mycorp.example --now\n",
         ),
+        (
+            {"paused": {"since": RECEIVED, "bounced": 60, "finished": 200}},
+            "paused, since 2027-01-15, phone +46701234567\n"
+            "Paused since 2027-01-15T08:00:00Z: 60 of 200 recipients bounced. Its mail waits until\n"
+            "  mailrelay accounts resume app@mycorp.example\n",
+        ),
     ],
-    ids=["enabled", "disabled", "rotated"],
+    ids=["enabled", "disabled", "rotated", "paused"],
 )
 def test_accounts_show(ctl: Ctl, answer: dict[str, Any], said: str) -> None:
     ctl.cloud.answer = {"ok": True, **FACTS, "old_password_until": None, **TO_USE, **answer}
@@ -336,6 +345,8 @@ def test_accounts_rotate(ctl: Ctl, options: list[str], now: bool, until: float |
         ("disable", False, "is disabled already."),
         ("enable", True, "is enabled, with the password that it had."),
         ("enable", False, "is not disabled: nothing to do."),
+        ("resume", True, "is resumed: its mail goes on."),
+        ("resume", False, "is not paused: nothing to do."),
         ("delete", True, "is deleted; its name stays reserved."),
         ("delete", False, "is deleted already."),
     ],
@@ -355,6 +366,7 @@ def test_accounts_list(ctl: Ctl) -> None:
         "accounts": [
             {"user": "app@mycorp.example", "phone": "+46701234567", "created": RECEIVED, "disabled": False},
             {"user": "old@mycorp.example", "phone": "+46700000000", "created": RECEIVED, "disabled": True},
+            {"user": "shop@b.example", "phone": "+46700000001", "created": RECEIVED, "paused": dict(PAUSE)},
         ],
     }
     assert ctl("accounts", "list") == 0
@@ -362,6 +374,7 @@ def test_accounts_list(ctl: Ctl) -> None:
         "User                Phone         Since",
         "app@mycorp.example  +46701234567  2027-01-15",
         "old@mycorp.example  +46700000000  2027-01-15  disabled",
+        "shop@b.example      +46700000001  2027-01-15  paused",
     ]
     assert ctl("accounts", "list", "--json") == 0
     assert json.loads(ctl.out)[0] == {
@@ -370,6 +383,7 @@ def test_accounts_list(ctl: Ctl) -> None:
         "created": "2027-01-15T08:00:00Z",
         "disabled": False,
     }
+    assert json.loads(ctl.out)[2]["paused"] == {**PAUSE, "since": "2027-01-15T08:00:00Z"}
 
 
 # --- which relay -------------------------------------------------------------------------------
@@ -438,6 +452,15 @@ def test_a_local_system_by_its_state_file(ctl: Ctl, tmp_path: Path) -> None:
         (["accounts"], 2, "required: ACTION"),
         (["accounts", "create", "a@b.example"], 2, "required: --phone"),
         (["accounts", "rotate"], 2, "required: USER"),
+        (
+            ["accounts", "limits", "a@b.example", "--per-day", "0"],
+            2,
+            "'0' is neither a whole number above 0 nor default",
+        ),
+        (["accounts", "limits", "a@b.example", "--per-day", "many"], 2, "--per-day: 'many' is neither"),
+        (["accounts", "limits", "a@b.example", "--size", "1000"], 2, "size must be from 65536 to 41943040"),
+        (["usage", "--days", "91"], 2, "'91' is not a number of days from 1 to 90"),
+        (["usage", "jo"], 2, "USER 'jo': the user name must be an e-mail address"),
         (["accounts", "disable", "jo"], 2, "USER 'jo': the user name must be an e-mail address"),
         (["accounts", "create", "a@b.example", "--phone", "070"], 2, "--phone '070': the phone number must have +"),
         (["send", "--to", "a"], 2, "--to 'a': the address has no domain"),
@@ -514,8 +537,11 @@ def test_send_takes_the_only_user(ctl: Ctl, capsys: pytest.CaptureFixture[str], 
             "accounts rotate",
             "accounts disable",
             "accounts enable",
+            "accounts resume",
+            "accounts limits",
             "accounts delete",
             "audit",
+            "usage",
             "messages",
             "trace",
             "send",

@@ -51,7 +51,7 @@ class Function:
             ledger=self.ledger,
             content=FakeContent(),
             suppressions=FakeSuppressions(),
-            enabled=self._enabled,
+            stopped=self._stopped,
             transport=self.here.transport,
             queue=self.queue,
             reports=FakeQueue(),
@@ -60,8 +60,8 @@ class Function:
             timing=Timing(claim=330.0, start=0.5, settle=SETTLE),
         )
 
-    async def _enabled(self, _account: str) -> bool:
-        return True
+    async def _stopped(self, _account: str) -> str:
+        return ""
 
     async def _deliver(self, delivery: Delivery, /, *, deadline: float) -> None:
         assert self._stage

@@ -30,6 +30,7 @@ def environment(**changes: str) -> dict[str, str]:
         "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:1/123456789012/validate",
         "GATEWAY_VALIDATE_FUNCTION": "validate",
         "GATEWAY_ACCOUNTS_TABLE": "accounts",
+        "GATEWAY_USAGE_TABLE": "usage",
         "GATEWAY_CONTENT_BUCKET": "content",
         "AWS_REGION": "us-east-1",
         "AWS_ENDPOINT_URL": "http://127.0.0.1:1",

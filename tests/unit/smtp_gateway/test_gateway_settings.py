@@ -2,6 +2,7 @@ import os
 
 import pytest
 
+from relay.quota import DEFAULT_LIMITS, Limits
 from relay.settings import SettingsError
 from smtp_gateway.message import Shown
 from smtp_gateway.quotas import Allowance
@@ -16,6 +17,7 @@ GOOD = {
     "GATEWAY_VALIDATE_QUEUE_URL": "http://127.0.0.1:5000/123456789012/validate",
     "GATEWAY_VALIDATE_FUNCTION": "validate",
     "GATEWAY_ACCOUNTS_TABLE": "accounts",
+    "GATEWAY_USAGE_TABLE": "usage",
     "GATEWAY_CONTENT_BUCKET": "content",
     "AWS_REGION": "eu-north-1",
 }
@@ -67,9 +69,16 @@ def test_health() -> None:
 def test_quotas() -> None:
     assert Settings.from_environment(GOOD).allowance == Allowance()
     assert Settings.from_environment({**GOOD, "GATEWAY_MAX_CONNECTIONS": "41"}).allowance == Allowance(21, 3000, 21)
-    names = ("ADDRESS_SESSIONS", "ADDRESS_CONNECTIONS", "ACCOUNT_SESSIONS", "ACCOUNT_MESSAGES", "ACCOUNT_OCTETS")
+    names = ("ADDRESS_SESSIONS", "ADDRESS_CONNECTIONS", "ACCOUNT_SESSIONS")
     given = {f"GATEWAY_{name}": str(number) for number, name in enumerate(names, 1)}
-    assert Settings.from_environment({**GOOD, **given}).allowance == Allowance(1, 2, 3, 4, 5)
+    assert Settings.from_environment({**GOOD, **given}).allowance == Allowance(1, 2, 3)
+
+
+def test_limits_of_accounts() -> None:
+    assert Settings.from_environment(GOOD).account_limits == DEFAULT_LIMITS
+    names = {"MESSAGES_PER_SECOND": "1", "MESSAGES_PER_DAY": "2", "MAX_RECIPIENTS": "100", "MAX_SIZE": "65536"}
+    given = {f"GATEWAY_{name}": value for name, value in names.items()}
+    assert Settings.from_environment({**GOOD, **given}).account_limits == Limits(1, 2, 100, 65_536)
 
 
 def test_balancers() -> None:
@@ -120,8 +129,9 @@ BAD = [
     ("GATEWAY_ADDRESS_SESSIONS", "0"),
     ("GATEWAY_ADDRESS_CONNECTIONS", "0"),
     ("GATEWAY_ACCOUNT_SESSIONS", "0"),
-    ("GATEWAY_ACCOUNT_MESSAGES", "0"),
-    ("GATEWAY_ACCOUNT_OCTETS", "-1"),
+    ("GATEWAY_MESSAGES_PER_SECOND", "0"),
+    ("GATEWAY_MESSAGES_PER_DAY", "-1"),
+    ("GATEWAY_MAX_RECIPIENTS", "99"),
     ("GATEWAY_VERDICT_PATIENCE", "2s"),
     ("GATEWAY_VERDICT_PATIENCE", "-1"),
     ("GATEWAY_VERDICT_PATIENCE", "61"),

@@ -1,16 +1,20 @@
 """Over real sockets: what is said over quota, the delay of logins, and the end of a login that holds no more."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from relay.account import BouncePause
 from relay.errors import TemporaryError
+from relay.quota import DAY, LEASE, Limits, day_of
 from smtp_gateway import quotas, replies
 from smtp_gateway.accounts import DISTRUST
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.quotas import CUT_OFF, FAILED_OF_ADDRESS, Allowance
-from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, account, plain, running, until
+from tests.fakes import FakeAccounts, FakeClock, FakeUsage
+from tests.gateway import GENEROUS, PASSWORD, USER, Gateway, Run, Wire, account, plain, running, until
 
 MAIL = b"MAIL FROM:<jo@example.com>"
 ENVELOPE = MAIL + b"\r\nRCPT TO:<a@b.example>\r\nDATA\r\n"
@@ -18,6 +22,9 @@ CONTENT = b"From: jo@example.com\r\n\r\nHello\r\n.\r\n"
 WRONG = b"AUTH PLAIN " + plain(USER, "wrong")
 RIGHT = b"AUTH PLAIN " + plain(USER, PASSWORD)
 LOOP_BACK = "127.0.0.1"
+ONE_A_DAY = replace(GENEROUS, per_day=1)
+LEFT_OF_DAY = DAY - FakeClock().now() % DAY
+USED_UP = replies.too_many_today(1, int(LEFT_OF_DAY)).wire
 
 
 async def greeted(gateway: Gateway) -> Wire:
@@ -134,46 +141,127 @@ def test_an_account_has_so_many_sessions_at_once(run: Run) -> None:
 # --- messages ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("allowance", "reply"),
-    [
-        (Allowance(account_messages=1), replies.too_many_messages(3600)),
-        (Allowance(account_octets=31), replies.too_many_octets(117)),  # 3600/31: there is one octet again
-    ],
-    ids=["messages", "octets"],
-)
 @pytest.mark.parametrize("sender", [MAIL, b"MAIL FROM:<>"])
-def test_an_account_sends_so_much_in_an_hour(
-    run: Run, allowance: Allowance, reply: replies.Reply, sender: bytes
-) -> None:
+def test_an_account_sends_so_much_in_a_day(run: Run, sender: bytes) -> None:
     async def main() -> None:
-        async with running(Gateway(), allowance=allowance) as gateway:
+        async with running(Gateway(), account_limits=ONE_A_DAY) as gateway:
             wire = await Wire.logged_in(gateway)
-            wire.writer.write(ENVELOPE + CONTENT + sender + b"\r\nRCPT TO:<a@b.example>\r\nNOOP\r\n")
-            heard = [await wire.reply() for _ in range(7)]
+            wire.writer.write((ENVELOPE + CONTENT) * 2 + sender + b"\r\nRCPT TO:<a@b.example>\r\nNOOP\r\n")
+            heard = [await wire.reply() for _ in range(11)]
             assert heard[3].startswith(b"250 2.0.0 queued")
-            assert heard[4:] == [reply.wire, replies.MAIL_FIRST.wire, replies.OK.wire]
+            assert heard[7:] == [USED_UP, USED_UP, replies.MAIL_FIRST.wire, replies.OK.wire]
             assert len(gateway.queue.sent) == 1
-            (line,) = [each for each in gateway.events("refused") if each["code"] == 451]
-            assert line["account"] == USER
+            lines = [each for each in gateway.events("refused") if each["code"] == 451]
+            assert [each["account"] for each in lines] == [USER] * 2
             again = await Wire.logged_in(gateway)  # another session doesn't help
-            assert (await again.ask(sender))[:3] == b"451"
+            assert await again.ask(sender) == USED_UP
+            gateway.clock.advance(LEFT_OF_DAY)
+            assert await again.ask(sender) == replies.SENDER_OK.wire
+
+    run(main())
+
+
+def test_two_gateways_take_no_more_than_one(run: Run) -> None:
+    async def main() -> None:
+        usage = FakeUsage()
+        first, second = Gateway(usage=usage), Gateway(usage=usage)
+        limits = replace(GENEROUS, per_day=10)
+        async with running(first, account_limits=limits), running(second, account_limits=limits):
+            wires = [await Wire.logged_in(gateway) for gateway in (first, second) * 2]
+            for _ in range(4):
+                for wire in wires:
+                    wire.writer.write(ENVELOPE + CONTENT)
+            heard = [await wire.reply() for wire in wires for _ in range(4)]
+            assert len([each for each in heard if each.startswith(b"250 2.0.0 queued")]) <= 10
+            await asyncio.sleep(0)
+        assert len(first.queue.sent) + len(second.queue.sent) == 10
+
+    run(main())
+
+
+def test_what_comes_too_fast_is_held_back(run: Run) -> None:
+    async def main() -> None:
+        waits: list[float] = []
+        async with running(Gateway(), account_limits=replace(GENEROUS, per_second=2)) as gateway:
+
+            async def sleep(seconds: float) -> None:
+                waits.append(round(seconds, 3))
+
+            gateway.site.leases._sleep = sleep
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write((ENVELOPE + CONTENT) * 13)
+            heard = [(await wire.reply()) for _ in range(4 * 13)]
+            assert waits == [0.5 * number for number in range(1, 11)]
+            assert heard[-1] == replies.too_many_a_second(2, 6).wire
+            assert len(gateway.queue.sent) == 12
+
+    run(main())
+
+
+def test_a_paused_account_is_told_so(run: Run) -> None:
+    async def main() -> None:
+        paused = replace(account(), pause=BouncePause(1.0, 60, 200))
+        async with running(Gateway(accounts=FakeAccounts(paused))) as gateway:
+            wire = await Wire.logged_in(gateway)
+            assert await wire.ask(MAIL) == replies.paused(60, 200).wire
+            gateway.accounts.items[USER] = replace(paused, pause=None)
+            await gateway.site.logins.look()
+            assert await wire.ask(MAIL) == replies.SENDER_OK.wire
+            gateway.accounts.items[USER] = paused
+            await gateway.site.logins.look()
+            wire.writer.write(b"RCPT TO:<a@b.example>\r\nDATA\r\n" + CONTENT)
+            assert [await wire.reply() for _ in range(3)][2] == replies.paused(60, 200).wire
+            assert not gateway.queue.sent
+
+    run(main())
+
+
+def test_limits_of_its_own_hold_after_the_login(run: Run) -> None:
+    async def main() -> None:
+        limited = replace(account(), limits=Limits(recipients=2, size=70_000))
+        async with running(Gateway(accounts=FakeAccounts(limited))) as gateway:
+            wire = await Wire.logged_in(gateway)
+            assert b"SIZE 70000\r\n" in await wire.ask(b"EHLO app.example")
+            assert await wire.ask(MAIL + b" SIZE=70001") == replies.too_big(70_000).wire
+            assert await wire.ask(MAIL) == replies.SENDER_OK.wire
+            for number in range(2):
+                assert await wire.ask(b"RCPT TO:<a%d@b.example>" % number) == replies.RECIPIENT_OK.wire
+            assert await wire.ask(b"RCPT TO:<a3@b.example>") == replies.TOO_MANY_RECIPIENTS.wire
+
+    run(main())
+
+
+def test_without_the_table_mail_goes_on(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway(), account_limits=ONE_A_DAY) as gateway:
+            gateway.usage.fail = TemporaryError("away")
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write((ENVELOPE + CONTENT) * 2)
+            assert [(await wire.reply())[:3] for _ in range(8)] == [b"250", b"250", b"354", b"250"] * 2
+            (line,) = gateway.events("usage_away")
+            assert line["account"] == USER
+            gateway.usage.fail = None
+            gateway.clock.advance(LEASE)
+            await gateway.site.leases.settle()
+            assert gateway.usage.items[USER, day_of(gateway.clock.now())].messages == 2
 
     run(main())
 
 
 def test_a_message_that_was_not_taken_does_not_count(run: Run) -> None:
     async def main() -> None:
-        async with running(Gateway(), allowance=Allowance(account_messages=1)) as gateway:
+        async with running(Gateway(), account_limits=ONE_A_DAY) as gateway:
             wire = await Wire.logged_in(gateway)
 
             async def refuse(*_: object) -> replies.Reply:
                 return replies.NOT_STORED
 
-            gateway.site.submit = refuse
+            submit, gateway.site.submit = gateway.site.submit, refuse
             wire.writer.write(ENVELOPE + CONTENT)
-            assert [(await wire.reply())[:3] for _ in range(4)][3] == b"451"
-            assert await wire.ask(MAIL) == replies.SENDER_OK.wire
+            assert [(await wire.reply()) for _ in range(4)][3] == replies.NOT_STORED.wire
+            gateway.site.submit = submit
+            wire.writer.write(ENVELOPE + CONTENT)
+            assert [(await wire.reply())[:3] for _ in range(4)][3] == b"250"
 
     run(main())
 
@@ -364,12 +452,12 @@ def test_what_comes_while_the_sender_is_being_proved_has_its_answer_after_that(r
     """Also if the quota is used up meanwhile, by another session of the account."""
 
     async def main() -> None:
-        async with running(Gateway(), allowance=Allowance(account_messages=1)) as gateway:
+        async with running(Gateway(), account_limits=ONE_A_DAY) as gateway:
             gateway.ask.answer.clear()
             wire = await Wire.logged_in(gateway)
             wire.writer.write(MAIL + b"\r\n")
             await until(lambda: gateway.ask.asked)
-            gateway.site.quotas.taken(USER, 10, asyncio.get_running_loop().time())
+            assert await gateway.site.leases.take(account()) is None
             (connection,) = gateway.site.connections
             wire.writer.write(b"RCPT TO:<a@b.example>\r\n")
             await until(lambda: connection._session.backlog)  # type: ignore[attr-defined]

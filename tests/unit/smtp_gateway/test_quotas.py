@@ -224,26 +224,6 @@ def test_where_somebody_has_logged_in_others_do_not_keep_them_out(later: float, 
     assert (quotas.arrived(HERE, NOW + later) is None) is known
 
 
-def test_messages_of_an_account() -> None:
-    quotas = Quotas(Allowance(account_messages=2))
-    for _ in range(2):
-        assert quotas.may_send(JO, NOW) is None
-        quotas.taken(JO, 100, NOW)
-    assert quotas.may_send(JO, NOW) == replies.too_many_messages(1800)
-    assert quotas.may_send(AL, NOW) is None
-    assert quotas.may_send(JO, NOW + 1800.1) is None
-
-
-def test_octets_of_an_account() -> None:
-    quotas = Quotas(Allowance(account_octets=3600))
-    quotas.taken(JO, 3599, NOW)
-    assert quotas.may_send(JO, NOW) is None
-    quotas.taken(JO, 1000, NOW)  # one may go over
-    assert quotas.may_send(JO, NOW) == replies.too_many_octets(1000)
-    assert quotas.may_send(AL, NOW) is None
-    assert quotas.may_send(JO, NOW + 1000.1) is None
-
-
 @pytest.mark.parametrize(
     ("address", "counted"),
     [
@@ -259,8 +239,7 @@ def test_network(address: str, counted: str) -> None:
 
 
 def test_what_is_told_is_no_second_more_for_the_sake_of_a_float() -> None:
-    quotas = Quotas(Allowance(account_messages=1))
     for now in (0.1 + 0.2, 12_345.678_9, 987_654.321):
-        quotas.taken("jo@example.com", 1, now)
-        assert quotas.may_send("jo@example.com", now) == replies.too_many_messages(3600)
-        quotas = Quotas(Allowance(account_messages=1))
+        quotas = Quotas(Allowance(address_connections=1))
+        assert quotas.arrived(HERE, now) is None
+        assert quotas.arrived(HERE, now) == replies.too_fast(60)

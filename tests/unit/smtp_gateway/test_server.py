@@ -11,6 +11,7 @@ from smtp_gateway import replies
 from smtp_gateway.data import Room
 from smtp_gateway.deadlines import Timeouts
 from smtp_gateway.limits import Limits
+from smtp_gateway.metrics import Time
 from smtp_gateway.server import ListenError, bind
 from smtp_gateway.settings import Endpoint
 from tests.gateway import PASSWORD, USER, Gateway, Run, Wire, client_context, plain, running, until
@@ -190,7 +191,7 @@ def test_a_bug_in_the_session_is_421(run: Run, monkeypatch: pytest.MonkeyPatch) 
 def test_a_bug_while_an_answer_is_made_is_421_and_keeps_no_place(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     async def main() -> None:
         async with running(Gateway()) as gateway:
-            monkeypatch.setattr(gateway.site.quotas, "taken", lambda *_: 1 / 0)
+            monkeypatch.setattr(gateway.site.log.metrics, "time", lambda what, _: 1 / (what is not Time.TO_250))
             wire = await Wire.logged_in(gateway)
             wire.writer.write(b"MAIL FROM:<jo@example.com>\r\nRCPT TO:<a@b.example>\r\nDATA\r\n")
             wire.writer.write(b"From: jo@example.com\r\n\r\nHello\r\n.\r\n")

@@ -1,10 +1,13 @@
 """ports.Accounts on DynamoDB: the key is the user name in lower case."""
 
+import re
+from dataclasses import asdict, fields
 from typing import Any, Final
 
-from relay.account import Account, Secret
+from relay.account import Account, BouncePause, Secret
 from relay.aws.client import AwsClient, AwsError
 from relay.aws.items import (
+    CONDITION_FAILED,
     Item,
     binary,
     dynamo,
@@ -18,10 +21,20 @@ from relay.aws.items import (
     pages,
     text,
 )
+from relay.quota import Limits
 
 NAME_IS_FREE: Final = "attribute_not_exists(#user)"
 STILL_THAT: Final = "#version = :before"
 NEVER_CHANGED: Final = "attribute_exists(#user) AND attribute_not_exists(#version)"
+
+# What record's role may change of an account: template.yaml lists these attributes, and no others.
+PAUSE: Final = (
+    "SET #pause_since = :since, #pause_bounced = :bounced, #pause_finished = :finished,"
+    " #version = if_not_exists(#version, :zero) + :one"
+)
+CAN_BE_PAUSED: Final = (
+    "attribute_exists(#user) AND attribute_not_exists(#pause_since) AND attribute_not_exists(#deleted)"
+)
 
 
 class DynamoAccounts:
@@ -72,6 +85,29 @@ class DynamoAccounts:
             return bool(found) and account_of(found) == account  # our own write, whose answer was lost
         return True
 
+    async def pause(self, user: str, pause: BouncePause) -> bool:
+        payload = {
+            "TableName": self._table,
+            "Key": {"user": text(user.lower())},
+            "UpdateExpression": PAUSE,
+            "ConditionExpression": CAN_BE_PAUSED,
+            "ExpressionAttributeNames": {
+                f"#{name}": name for name in re.findall(r"#(\w+)", f"{PAUSE} {CAN_BE_PAUSED}")
+            },
+            "ExpressionAttributeValues": {
+                **{f":{name}": number(value) for name, value in pause._asdict().items()},
+                ":zero": number(0),
+                ":one": number(1),
+            },
+        }
+        try:
+            await dynamo(self._client, "UpdateItem", payload)
+        except AwsError as error:
+            if error.code != CONDITION_FAILED:
+                raise
+            return False
+        return True
+
     async def remove(self, user: str) -> None:
         await dynamo(self._client, "DeleteItem", {"TableName": self._table, "Key": {"user": text(user.lower())}})
 
@@ -99,7 +135,9 @@ def item_of(account: Account) -> Item:
     if previous := account.previous:
         item["old_salt"], item["old_hash"] = binary(previous.salt), binary(previous.hash)
         item["old_until"] = number(previous.until)
-    return item
+    limits = {f"limit_{name}": number(value) for name, value in asdict(account.limits).items() if value}
+    pause = {f"pause_{name}": number(value) for name, value in account.pause._asdict().items()} if account.pause else {}
+    return {**item, **limits, **pause}
 
 
 def account_of(item: Item) -> Account:
@@ -113,7 +151,16 @@ def account_of(item: Item) -> Account:
         previous=_previous(item),
         deleted=get_flag(item, "deleted"),
         version=int(get_number(item, "version")),
+        limits=Limits(**{each.name: int(get_number(item, f"limit_{each.name}")) for each in fields(Limits)}),
+        pause=_pause(item),
     )
+
+
+def _pause(item: Item) -> BouncePause | None:
+    if "pause_since" not in item:
+        return None
+    since, *counts = (get_number(item, f"pause_{name}") for name in BouncePause._fields)
+    return BouncePause(since, *map(int, counts))
 
 
 def _previous(item: Item) -> Secret | None:
