@@ -95,7 +95,7 @@ def parameters_of(template: Mapping[str, Any], overrides: Mapping[str, str]) -> 
     """Every parameter's value as text. StartError for one without a value, or an override of none."""
     declared = template.get("Parameters", {})
     if unknown := sorted(overrides.keys() - declared.keys()):
-        raise StartError(f"template.yaml has no parameter {', '.join(unknown)}, which the local system sets")
+        raise StartError(f"template.yaml has no parameter {', '.join(unknown)}")
     values = {name: str(facts["Default"]) for name, facts in declared.items() if "Default" in facts}
     values.update(overrides)
     if missing := sorted(declared.keys() - values.keys()):

@@ -119,7 +119,7 @@ class System:
     def _start(self) -> None:
         options = self.options
         template = parse(TEMPLATE.read_text("utf-8"))
-        parameters = parameters_of(template, {})
+        parameters = parameters_of(template, options.parameters)
         given_dns = self._check(parameters["HostName"])
         zones = self._zones(parameters)
         self._clear_files()
@@ -134,14 +134,14 @@ class System:
 
         aws, dns, sink = self._servers(spawner, authority, service.url, zones, given_dns)
         overrides = {
+            **GENEROUS,
+            **options.parameters,
             **NO_EDGE,
             "DnsServers": dns,
             "SmtpPort": sink.rpartition(":")[2],
             "ReachableNetworks": LOOPBACK,
             "ClockSpeed": f"{options.clock_speed:.15g}",
             "DeliverConcurrency": str(WORKERS),
-            **GENEROUS,
-            **options.parameters,
         }
         stack = self._running.stack = deploy(aws, template, overrides)
         if found := gaps(aws, stack):

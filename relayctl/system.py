@@ -71,6 +71,14 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--clock-speed", type=_speed, default=1.0, metavar="N", help="retry delays are divided by N (1)"
     )
+    parser.add_argument(
+        "--parameter",
+        type=_parameter,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a parameter of template.yaml, such as MessagesPerDay=100 (repeatable)",
+    )
     parser.add_argument("--aws-endpoint", type=_url, metavar="URL", help="use this AWS endpoint instead of moto")
     parser.set_defaults(run=run_local)
 
@@ -97,6 +105,7 @@ def run_local(arguments: argparse.Namespace, _context: Context) -> int:
             dns=arguments.dns,
             clock_speed=arguments.clock_speed,
             aws_endpoint=arguments.aws_endpoint,
+            parameters=dict(arguments.parameter),
         )
     )
 
@@ -119,6 +128,13 @@ def _account(text: str) -> tuple[str, str]:
     if not colon or "@" not in user or not password:
         raise argparse.ArgumentTypeError("give USER:PASSWORD, such as app@mycorp.se:secret")  # don't repeat a password
     return user, password
+
+
+def _parameter(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as MessagesPerDay=100")
+    return name, value
 
 
 def _host_port(text: str) -> str:

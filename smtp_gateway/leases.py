@@ -23,7 +23,7 @@ EVERY: Final = 5.0  # seconds between looks at what can be given back
 PATIENCE: Final = 2.0  # seconds for the table
 TRIES: Final = 20  # at a write that other processes' get in the way of
 BUSY: Final = Over(1.0, of_day=False)  # after as many
-TRUST: Final = 30.0  # seconds for which "over" holds without asking again: the limit may have been raised
+TRUST: Final = 30.0  # seconds for which "over" holds without asking again: others may have given back
 AT_ONCE: Final = 8  # accounts whose leases are given back
 IDLE: Final = 600.0  # seconds after which an account that sends nothing is forgotten
 
@@ -32,7 +32,7 @@ IDLE: Final = 600.0  # seconds after which an account that sends nothing is forg
 class _Held:
     """left: messages of the lease that may be sent from `at` until `until`; free: not leased, the table was away. owed:
     to the table: messages that it doesn't know of; below 0 it counts some that weren't sent. usage: as it was last seen
-    there. size: of the next lease. over: as it was answered, at `asked`."""
+    there. size: of the next lease. over: as it was answered, at `asked`, for `limits`."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
@@ -46,6 +46,7 @@ class _Held:
     size: int = 1
     over: Over | None = None
     asked: float = 0.0
+    limits: Limits | None = None
 
 
 class Leases:
@@ -136,9 +137,9 @@ class Leases:
     def _refusal(self, held: _Held, account: Account) -> Reply | None:
         if held.over is None:
             return None
-        since = self._clock.now() - held.asked
-        if since < min(held.over.seconds, TRUST):
-            return _told(held.over._replace(seconds=held.over.seconds - since), self.limits(account))
+        since, limits = self._clock.now() - held.asked, self.limits(account)
+        if since < min(held.over.seconds, TRUST) and limits == held.limits:
+            return _told(held.over._replace(seconds=held.over.seconds - since), limits)
         held.over = None
         return None
 
@@ -154,7 +155,7 @@ class Leases:
             async with asyncio.timeout(self._patience):
                 match await self._lease(name, held, limits, now):
                     case Over() as over:
-                        held.over, held.asked = over, now
+                        held.over, held.asked, held.limits = over, now, limits
                         return _told(over, limits)
                     case Lease(messages, at):
                         held.left, held.at, held.until, held.owed = messages, at, now + LEASE, 0
