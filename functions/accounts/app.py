@@ -184,7 +184,7 @@ def compose() -> tuple[asyncio.Runner, AccountsHandler, Audited]:
         settings,
         accounts=accounts,
         bounces=DynamoUsage(client, settings.usage_table),
-        sms=SnsSms(client),
+        sms=SnsSms(client, clock),
         resolver=DnspythonResolver(settings.dns_servers),
         clock=clock,
         logger=logger,

@@ -154,8 +154,13 @@ def test_who_runs_the_gateway_has_these_rights() -> None:
     assert rights("GatewayExecutionRole")["*"] == ["ecr:GetAuthorizationToken"]
 
 
-NO_NARROWER = {"sns:Publish", "ecr:GetAuthorizationToken"} | {
-    f"ec2:Describe{each}" for each in ("NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")
+NO_NARROWER = {
+    "sns:Publish",
+    "ecr:GetAuthorizationToken",
+    "cloudwatch:GetMetricStatistics",
+    *(f"ec2:Describe{each}" for each in ("NetworkInterfaces", "SecurityGroups", "Subnets", "Vpcs")),
+    *("sns:GetSMSSandboxAccountStatus", "sns:ListSMSSandboxPhoneNumbers"),
+    *("sns:CheckIfPhoneNumberIsOptedOut", "sns:GetSMSAttributes"),
 }
 
 

@@ -42,7 +42,7 @@ async def create(
     except RelayError as error:
         await _undo(account, accounts, error)
         kind = PermanentError if isinstance(error, PermanentError) else TemporaryError
-        raise kind("the SMS could not be sent, so no account was made", error.detail or error.safe) from None
+        raise kind(f"the SMS could not be sent, so no account was made: {error.safe}", error.detail) from None
     return account
 
 
@@ -153,8 +153,8 @@ class AccountAdmin:
         except RelayError as error:
             await self._take_back(account, change.before, error)
             kind = PermanentError if isinstance(error, PermanentError) else TemporaryError
-            said = f"the SMS could not be sent, so the password of {account.user} is the old one"
-            raise kind(said, error.detail or error.safe) from None
+            said = f"the SMS could not be sent, so the password of {account.user} is the old one: {error.safe}"
+            raise kind(said, error.detail) from None
         return change
 
     async def _take_back(self, account: Account, before: Account, cause: RelayError) -> None:

@@ -13,7 +13,7 @@ from relay.account import Account, Accounts, BouncePause, Secret
 from relay.aws.accounts import DynamoAccounts
 from relay.aws.sms import SnsSms
 from relay.quota import Limits
-from tests.fakes import FakeAccounts, FakeSms
+from tests.fakes import FakeAccounts, FakeClock, FakeSms
 from tests.unit.aws.contract import NOW, make_table, with_client
 
 Run = Callable[[Callable[[Accounts], Awaitable[Any]]], Any]
@@ -167,7 +167,7 @@ def test_an_sms_goes_to_the_phone(kind: str, request: pytest.FixtureRequest) -> 
         assert ("+46701234567", text) in fake.sent
         return
     endpoint = request.getfixturevalue("moto_endpoint")
-    with_client(endpoint, lambda client: SnsSms(client).send("+46701234567", text))
+    with_client(endpoint, lambda client: SnsSms(client, FakeClock()).send("+46701234567", text))
     with urllib.request.urlopen(f"{endpoint}/moto-api/data.json") as answer:
         assert [text, "+46701234567"] in [list(map(str, each)) for each in _sms(json.load(answer))]
 

@@ -128,11 +128,14 @@ class AwsClient:
             raise OutageError(AWAY, f"{target}: an answer that is no JSON")
         return answer
 
-    async def query(self, service: str, action: str, parameters: Mapping[str, str]) -> bytes:
-        """A call of the query protocol; returns the answer's XML."""
+    async def query(
+        self, service: str, action: str, parameters: Mapping[str, str], *, tries: int | None = None
+    ) -> bytes:
+        """A call of the query protocol; returns the answer's XML. tries: as of `call`."""
         body = urlencode({"Action": action, "Version": VERSIONS[service], **parameters}).encode()
         headers = (("content-type", "application/x-www-form-urlencoded; charset=utf-8"),)
-        return (await self.call(action, await self.request(service, "POST", "/", headers, body), body)).body
+        request = await self.request(service, "POST", "/", headers, body)
+        return (await self.call(action, request, body, tries=tries)).body
 
     async def s3(
         self, method: str, bucket: str, key: str, body: bytes = b"", *, headers: tuple[tuple[str, str], ...] = ()
