@@ -105,6 +105,7 @@ lock: ## pin anew what pyproject.toml and locks/sam.in ask for
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra gateway -c locks/dev.txt -o locks/gateway.txt
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra ctl -c locks/dev.txt -o locks/ctl.txt
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra layer -c locks/dev.txt -o layers/relay/requirements.txt
+	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra accounts -c locks/dev.txt -o functions/accounts/requirements.txt
 	@$(call LOCK,.venv-lock/bin) locks/sam.in -o locks/sam.txt
 	@$(call LOCK,.venv-lock/bin) locks/fuzz.in -c locks/dev.txt -o locks/fuzz.txt
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from rich.table import Table
 
-from relay.accounts import phone_number
 from relay.errors import PermanentError
+from relay.phone import phone_number
 from relay.proof.token import DnsRecord
 from relayctl import dns, limits, render, target
 from relayctl.context import Context

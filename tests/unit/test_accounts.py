@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from relay.account import Account, BouncePause
-from relay.accounts import AccountAdmin, Change, create, phone_number, user_name
+from relay.accounts import AccountAdmin, Change, create, user_name
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, verify
 from relay.quota import Bounces, Limits, day_of
@@ -116,28 +116,6 @@ def test_a_user_name_is_kept_as_written(text: str, name: str) -> None:
 def test_what_is_no_user_name(text: str) -> None:
     with pytest.raises(PermanentError, match="user name"):
         user_name(text)
-
-
-@pytest.mark.parametrize(
-    ("text", "number"),
-    [
-        (PHONE, PHONE),
-        ("+1 (202) 555-0143", "+12025550143"),
-        ("+12345678", "+12345678"),
-        ("+1" * 1 + "2" * 14, "+1" + "2" * 14),
-    ],
-)
-def test_a_phone_number(text: str, number: str) -> None:
-    assert phone_number(text) == number
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "+", "0701234567", "46701234567", "+0701234567", "+1234567", "+1" + "2" * 15, "+4670123456x", "+٤٦٧٠١٢٣٤٥"],
-)
-def test_what_is_no_phone_number(text: str) -> None:
-    with pytest.raises(PermanentError, match="country code"):
-        phone_number(text)
 
 
 # --- what is done to one that there is ------------------------------------------------------------

@@ -4,7 +4,6 @@ Each change is one conditional write, so that of two at the same moment one is d
 repeated after a failure: what is done already is found, and is no error.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -14,13 +13,12 @@ from relay.address import MAX_ADDRESS, AddressError, parse_address
 from relay.bounces import BounceTable
 from relay.errors import PermanentError, RelayError, TemporaryError
 from relay.password import hash_password, new_password, new_salt
+from relay.phone import phone_number
 from relay.ports import Clock, Resolver, Sms
 from relay.quota import LARGEST_LIMITS, SMALLEST_LIMITS, day_of
 from relay.takes_mail import check_takes_mail
 
-E164: Final = re.compile(r"\+[1-9][0-9]{7,14}")  # ITU-T E.164 §6.2.1: at most 15 digits
 TRIES: Final = 3  # at a write that somebody else's gets in the way of
-SEPARATORS: Final = re.compile(r"[\s().-]")
 
 
 async def create(
@@ -209,11 +207,3 @@ def user_name(text: str) -> str:
     if len(name) > MAX_ADDRESS or "@" in address.local or '"' in name:
         raise PermanentError("the user name must be a plain e-mail address such as app@example.com")
     return name
-
-
-def phone_number(text: str) -> str:
-    """`text` in E.164 form, without spaces, dashes, dots and parentheses. PermanentError if it isn't one."""
-    number = SEPARATORS.sub("", text)
-    if not E164.fullmatch(number):
-        raise PermanentError("the phone number must have + and the country code, such as +46701234567")
-    return number
