@@ -131,7 +131,7 @@ def submit(
     except (smtplib.SMTPServerDisconnected, TimeoutError):
         raise CommandError(f"{where} broke the connection off or fell silent; try again") from None
     except smtplib.SMTPResponseException as error:
-        raise CommandError(f"{where} refused it: {error.smtp_code} {_text(error.smtp_error)}") from None
+        raise CommandError(f"{where} refused it: {error.smtp_code} {_lines(error.smtp_error)}") from None
     except socket.gaierror:
         raise CommandError(f"{where}: no such host; check --server {server.host}") from None
     except OSError as error:
@@ -197,6 +197,14 @@ def _accepted(answer: tuple[int, bytes]) -> str:
 def _text(said: bytes | str) -> str:
     text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
     return " ".join(render.safe(line) for line in text.splitlines())
+
+
+def _lines(said: bytes | str) -> str:
+    """A reply of several lines below each other, as they are made to be read; the status once (RFC 2034 §4)."""
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    first, *rest = map(render.safe, text.splitlines() or [""])
+    status, space, _ = first.partition(" ")
+    return "\n  ".join([first, *(line.removeprefix(status + space) for line in rest)])
 
 
 def _server(arguments: argparse.Namespace, state: Any) -> Server:

@@ -188,7 +188,7 @@ def check_limit(name: str, value: int) -> None:
     """name: a field of Limits. PermanentError if `value` can't be its limit; 0, the default, can."""
     least, most = getattr(SMALLEST_LIMITS, name), getattr(LARGEST_LIMITS, name)
     if value and not least <= value <= most:
-        raise PermanentError(f"{name} must be from {least} to {most}, or 0 for the default")
+        raise PermanentError(f"{name} must be from {least} to {most}")
 
 
 def sms_text(host_name: str, user: str, password: str) -> str:
