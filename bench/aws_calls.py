@@ -26,6 +26,7 @@ from urllib.request import urlopen
 import uvloop
 
 KB: Final = 1024
+SQS_CHUNK: Final = 64 * KB
 ELEMENT, CONTAINER = 1, 3  # octets that each element of a list or map, and each list or map, adds
 
 Item = Mapping[str, Mapping[str, Any]]
@@ -54,6 +55,42 @@ def _value_size(value: Mapping[str, Any]) -> int:
 
 def units(size: int) -> int:
     return max(1, math.ceil(size / KB))
+
+
+def sqs_requests(operation: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> int:
+    """Each started 64 KiB of what is sent or received is a request (AWS: SQS pricing)."""
+    match operation:
+        case "SendMessage":
+            bodies = [request["MessageBody"]]
+        case "SendMessageBatch":
+            bodies = [each["MessageBody"] for each in request["Entries"]]
+        case "ReceiveMessage":
+            bodies = [each["Body"] for each in answer.get("Messages", ())]
+        case _:
+            bodies = []
+    return max(1, math.ceil(sum(len(each.encode()) for each in bodies) / SQS_CHUNK))
+
+
+def read_units(operation: str, request: Mapping[str, Any], answer: Mapping[str, Any]) -> float:
+    """One for each started 4 KB that is read consistently, else half of one; of each item, or of a query's sum (AWS:
+    DynamoDB Developer Guide, "Read consistency" and "Capacity unit consumption")."""
+    match operation:
+        case "GetItem":
+            return _read(item_size(answer.get("Item", {})), request)
+        case "Query" | "Scan":
+            return _read(sum(map(item_size, answer.get("Items", ()))), request)
+        case "BatchGetItem":
+            found = 0.0
+            for name, asked in request["RequestItems"].items():
+                items = answer.get("Responses", {}).get(name, ())
+                sizes = [*map(item_size, items), *[0] * (len(asked["Keys"]) - len(items))]  # none there is half of one
+                found += sum(_read(size, asked) for size in sizes)
+            return found
+    return 0.0
+
+
+def _read(size: int, request: Mapping[str, Any]) -> float:
+    return max(1, math.ceil(size / (4 * KB))) * (1.0 if request.get("ConsistentRead") else 0.5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,12 +140,13 @@ def table_of(name: str, described: Mapping[str, Any]) -> Table:
 @dataclass
 class Books:
     """tables: by the name that calls have; writes to others aren't counted. calls: by operation, "dynamodb.PutItem"
-    or "http.PUT". writes: units by table, and by "table, index". An item that was there before `Books` began counts
-    as new."""
+    or "http.PUT". writes: units by table, and by "table, index". billed: "sqs": requests, "dynamodb": read units.
+    An item that was there before `Books` began counts as new."""
 
     tables: Mapping[str, Table] = field(default_factory=dict)
     calls: Counter[str] = field(default_factory=Counter)
     writes: Counter[str] = field(default_factory=Counter)
+    billed: Counter[str] = field(default_factory=Counter)
     _items: dict[tuple[str, ...], Item] = field(default_factory=dict)
 
     def call(self, method: str, target: str, request: bytes, status: int, answer: bytes) -> None:
@@ -121,6 +159,9 @@ class Books:
         self.calls[f"{service}.{operation}"] += 1
         if service == "dynamodb" and operation in _WRITES:
             self.write(operation, json.loads(request), status, json.loads(answer or b"{}"))
+        elif service in ("dynamodb", "sqs") and status < 300:
+            count = sqs_requests if service == "sqs" else read_units
+            self.billed[service] += count(operation, json.loads(request), json.loads(answer or b"{}"))
 
     def write(self, operation: str, request: Mapping[str, Any], status: int, answer: Mapping[str, Any]) -> None:
         if operation == "BatchWriteItem":
@@ -223,7 +264,7 @@ def _control(writer: asyncio.StreamWriter, request: bytes, books: Books) -> None
     """What `apart` asks: tables to be known from now on; the figures so far."""
     if request:
         books.tables = {key: table_of(**each) for key, each in json.loads(request).items()}
-    answer = json.dumps({"calls": books.calls, "writes": books.writes}).encode()
+    answer = json.dumps({"calls": books.calls, "writes": books.writes, "billed": books.billed}).encode()
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(answer) + answer)
 
 
@@ -268,10 +309,10 @@ class Apart:
         """tables: {"name", "described"} for `table_of`, by the name that calls have."""
         self._ask(json.dumps(tables).encode())
 
-    def figures(self) -> tuple[Counter[str], Counter[str]]:
-        """calls, writes: as of `Books`."""
+    def figures(self) -> tuple[Counter[str], Counter[str], Counter[str]]:
+        """calls, writes, billed: as of `Books`."""
         found = self._ask(None)
-        return Counter(found["calls"]), Counter(found["writes"])
+        return Counter(found["calls"]), Counter(found["writes"]), Counter(found["billed"])
 
     def _ask(self, data: bytes | None) -> dict[str, dict[str, int]]:
         with urlopen(f"{self.url}/bench/", data, timeout=30) as answer:  # noqa: S310 - ours, on loopback

@@ -172,7 +172,7 @@ def load(
     state, count, lanes = running.state, options.recipients, options.connections
     bulk = {RECIPIENT.format(number) for number in range(count)}
     ended = threading.Event()
-    used, (calls, writes), began = cpu(state["pids"] | others), proxy.figures(), time.monotonic()
+    used, (calls, writes, _), began = cpu(state["pids"] | others), proxy.figures(), time.monotonic()
     with ThreadPoolExecutor(lanes + 1) as pool:
         probing = pool.submit(probe, state, ended)
         try:
@@ -190,7 +190,7 @@ def load(
     while any(aws.waiting().values()) and time.monotonic() < until:
         time.sleep(0.5)
     recorded = time.monotonic() - began
-    after, units = proxy.figures()
+    after, units, _ = proxy.figures()
     spent = {name: seconds - used.get(name, 0.0) for name, seconds in cpu(running.state["pids"] | others).items()}
     got, waiting = sink.look(), aws.waiting()
     taken = dict(got)

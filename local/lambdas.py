@@ -7,6 +7,7 @@ or exceeds the function's time-out, is gone, and the next invocation starts anot
 """
 
 import json
+import math
 import queue
 import threading
 import time
@@ -17,7 +18,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from local.processes import Child, Spawner, StartError
 
@@ -214,6 +215,7 @@ class Pool:
         self._all: list[Worker] = []
         self._started = 0
         self._closed = False
+        self.billed = Billed()
 
     def warm(self) -> None:
         """Start one worker and wait until it asks for work. StartError if its code can't be loaded."""
@@ -227,9 +229,14 @@ class Pool:
         """On an idle worker, or a new one; waits for one while `limit` are busy."""
         with self._slots:
             worker = self._take()
+            worker.wait_ready()
+            began = time.monotonic()
             try:
                 return worker.invoke(payload)
             finally:
+                milliseconds = math.ceil(1000 * (time.monotonic() - began))
+                with self._lock:
+                    self.billed = Billed(self.billed.invocations + 1, self.billed.milliseconds + milliseconds)
                 self._give_back(worker)
 
     def workers(self) -> list[Worker]:
@@ -265,6 +272,13 @@ class Pool:
         self._changed()
 
 
+class Billed(NamedTuple):
+    """Of a function: invocations, and their milliseconds, each rounded up (AWS: Lambda pricing)."""
+
+    invocations: int = 0
+    milliseconds: int = 0
+
+
 class LambdaService:
     """Invokes functions by name; also over HTTP, as Lambda's Invoke has it, at `url`."""
 
@@ -287,6 +301,10 @@ class LambdaService:
     def workers(self, name: str) -> list[Worker]:
         """A function's workers that run."""
         return self._pools[name].workers()
+
+    def billed(self) -> dict[str, Billed]:
+        """By logical name, since the start."""
+        return {pool.function.title: pool.billed for pool in self._pools.values()}
 
     def pids(self) -> dict[str, int]:
         """{"DeliverFunction/1": process id} of all workers that run."""

@@ -25,7 +25,7 @@ from typing import Any, Final
 from local import checks, names
 from local.certificates import Authority
 from local.functions import WORKERS, functions, mappings, start_functions, start_mappings
-from local.lambdas import LambdaService
+from local.lambdas import Billed, LambdaService
 from local.processes import Child, Spawner, StartError, base_environment
 from local.stack import CREDENTIALS, NO_EDGE, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
 from local.stack_check import gaps
@@ -106,6 +106,10 @@ class System:
         """Stop everything that was started, last first. May be called twice."""
         self._exit.close()
 
+    def billed(self) -> dict[str, Billed]:
+        """What Lambda would bill for, by function."""
+        return self._running.functions.billed() if self._running.functions else {}
+
     def broken(self) -> str:
         """ "" while all is well; otherwise one line about the process that has ended by itself."""
         for name, child in self._running.children.items():
@@ -135,13 +139,13 @@ class System:
         aws, dns, sink = self._servers(spawner, authority, service.url, zones, given_dns)
         overrides = {
             **GENEROUS,
-            **options.parameters,
             **NO_EDGE,
             "DnsServers": dns,
             "SmtpPort": sink.rpartition(":")[2],
             "ReachableNetworks": LOOPBACK,
             "ClockSpeed": f"{options.clock_speed:.15g}",
             "DeliverConcurrency": str(WORKERS),
+            **options.parameters,
         }
         stack = self._running.stack = deploy(aws, template, overrides)
         if found := gaps(aws, stack):

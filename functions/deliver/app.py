@@ -48,6 +48,7 @@ from relay.stopped import Stopped
 from relay.submission import Delivery
 from relay.worker import Context, QueueWorker
 
+LINGER: Final = 0.1  # seconds for which a report waits for others to share a request with
 LEAST_CLAIM: Final = 25.0  # seconds, however fast the clock: more than the least time-out (local/clocks.py)
 
 
@@ -109,7 +110,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
         transport=transports.dispatch(),
         gate=transports.gate(),
         queue=queue,
-        reports=SqsQueue(client, settings.record_queue_url),
+        reports=SqsQueue(client, settings.record_queue_url, linger=LINGER),
         clock=clock,
         retry=RetryPolicy(settings.clock_speed),
         timing=Timing(settings.claim_seconds).scaled(factor),

@@ -5,7 +5,7 @@ import os
 from collections import Counter
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
@@ -37,6 +37,8 @@ from relay.settings import FunctionSettings
 from relay.submission import Submission
 from relay.validate import Decision, Validate
 from relay.worker import Context, QueueWorker
+
+LINGER: Final = 0.02  # seconds for which a message waits for others to share a request with
 
 
 class Observed:
@@ -77,7 +79,7 @@ def compose() -> Parts:
     logger = Logger()
     observed = Observed(logger, Metrics())
     queue = SqsQueue(client, settings.validate_queue_url)
-    deliver_queue = SqsQueue(client, settings.deliver_queue_url)
+    deliver_queue = SqsQueue(client, settings.deliver_queue_url, linger=LINGER)
     resolver = DnspythonResolver(settings.dns_servers)
     judge = _judge(settings, client, clock, resolver)
     tell = TellOwner(OwnerMail(deliver_queue, clock, settings.host_name))

@@ -1,7 +1,9 @@
 """Queue messages: round trips, golden version 1, unreadable bodies, and where inline ends."""
 
+import base64
 import json
 import math
+import random
 from pathlib import Path
 
 import pytest
@@ -130,6 +132,22 @@ def test_an_unreadable_body_is_a_permanent_error(body: str) -> None:
 def test_any_body_decodes_or_is_a_permanent_error(body: str) -> None:
     with pytest.raises(PermanentError):
         encoding.decode_submission(body)
+
+
+@pytest.mark.parametrize(
+    ("content", "form"),
+    [
+        (b"a word " * 600, "base64"),
+        (b"a word " * 800, "zlib"),
+        (random.Random(0).randbytes(20_000), "base64"),
+        (random.Random(0).randbytes(40_000) + b"a" * 10_000, "zlib"),
+        (base64.encodebytes(random.Random(0).randbytes(15_000)), "base64"),
+    ],
+    ids=["a small one", "a tenth of a chunk", "noise", "a chunk less", "an attachment"],
+)
+def test_what_is_compressed(content: bytes, form: str) -> None:
+    assert set(json.loads(encoding.encode_submission(submission(content)))["content"]) == {form}
+    assert encoding.decode_submission(encoding.encode_submission(submission(content))) == submission(content)
 
 
 def test_content_is_compressed_only_where_that_saves_billed_chunks() -> None:

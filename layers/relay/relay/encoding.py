@@ -1,4 +1,5 @@
-"""Queue messages: JSON with a version, content in base64, compressed only where that saves billed chunks.
+"""Queue messages: JSON with a version, content in base64, compressed only where that saves billed chunks: its
+own, or of a batch of ten.
 
 SQS takes only legal XML characters (AWS API reference, SendMessage), so bytes travel as base64 and
 JSON stays ASCII. `v` is the version; the previous one still decodes (there is none before 1). A field that
@@ -23,6 +24,8 @@ T = TypeVar("T")
 
 VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
+SHARE: Final = CHUNK // 10  # of each message of a whole batch, which is billed by its sum
+WORTH: Final = 0.75  # of its size: what is compressed into less is worth the time
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
 MOST_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out how it packs, nor the memory unpacked
 MOST_UNPACKED: Final = 67_108_864  # octets, of a message that somebody else may have put there
@@ -271,9 +274,9 @@ def _texts(value: object) -> tuple[str, ...]:
 def _pack(data: bytes) -> tuple[str, str]:
     """The name of the form and the text, base64 in either."""
     plain = _plain_size(data)
-    if _chunks(plain) > 1:
+    if plain > SHARE:
         squeezed = base64.b64encode(zlib.compress(data, 1))
-        if _chunks(len(squeezed)) < _chunks(plain):
+        if len(squeezed) < WORTH * plain or _chunks(len(squeezed)) < _chunks(plain):
             return "zlib", squeezed.decode("ascii")
     return "base64", base64.b64encode(data).decode("ascii")
 

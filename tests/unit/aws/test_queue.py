@@ -70,6 +70,29 @@ def test_what_is_sent_at_once_shares_batches() -> None:
     assert [entry["MessageBody"] for batch in sqs.batches for entry in batch] == [str(n) for n in range(23)]
 
 
+@pytest.mark.parametrize(("linger", "at_once", "shared"), [(0.0, 1, 2), (60.0, 0, 3)], ids=["no wait", "with company"])
+def test_what_comes_a_little_later_shares_a_batch_where_that_is_wanted(
+    linger: float, at_once: int, shared: int
+) -> None:
+    sqs = Sqs()
+    sqs.gate.clear()
+
+    async def use() -> None:
+        queue = SqsQueue(sqs, URL, linger=linger)  # type: ignore[arg-type]
+        sending = []
+        for body in "abc":
+            sending.append(asyncio.create_task(queue.send(body, group="jo")))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        assert sizes(sqs) == [1] * at_once
+        queue._flush()  # what the timer does
+        sqs.gate.set()
+        await asyncio.gather(*sending)
+
+    asyncio.run(use())
+    assert sizes(sqs)[-1] == shared
+
+
 def test_batches_are_packed_by_bytes() -> None:
     sqs = Sqs()
     run(sqs, lambda queue: send(queue, "x" * (LARGEST - 2), "ü", "y", "z" * LARGEST))

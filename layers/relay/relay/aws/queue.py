@@ -21,7 +21,7 @@ ENTRIES: Final = 10
 BYTES: Final = 1_048_576
 LONGEST_DELAY: Final = 900
 FLIGHTS: Final = 16  # batches under way at once; with more, what waits fills up batches
-LINGER: Final = 0.005  # seconds that a batch with room waits for company while others are under way
+LINGER: Final = 0.005  # seconds
 TRIES: Final = 3  # of an entry that failed on its own
 BACKOFF: Final = 0.1  # seconds before its second try; doubles
 # XML 1.0's characters (AWS: SQS API reference, SendMessage); moto takes any, so we must look
@@ -83,11 +83,13 @@ class _Waiting:
 
 
 class SqsQueue:
-    """url: the queue's. Belongs to one event loop, as its client does."""
+    """url: the queue's. Belongs to one event loop, as its client does. linger: seconds that a batch with room waits for
+    company; 0: only while others are under way (LINGER), as where somebody waits for each."""
 
-    def __init__(self, client: AwsClient, url: str) -> None:
+    def __init__(self, client: AwsClient, url: str, *, linger: float = 0.0) -> None:
         self._client = client
         self._url = url
+        self._linger = linger
         self._waiting = _Waiting()
         self._flights: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
@@ -113,12 +115,13 @@ class SqsQueue:
         await self._client.json("sqs", "AmazonSQS.GetQueueAttributes", wanted)
 
     def _pump(self) -> None:
-        """Send full batches now; one with room at the next tick if nothing is under way, else after LINGER."""
+        """Send full batches now; one with room after a while, or at the next tick if there is nothing to wait for."""
         while self._waiting.full and len(self._flights) < FLIGHTS:
             self._launch()
         if self._waiting.entries and self._timer is None and len(self._flights) < FLIGHTS:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(LINGER, self._flush) if self._flights else loop.call_soon(self._flush)
+            wait = self._linger or (LINGER if self._flights else 0.0)
+            self._timer = loop.call_later(wait, self._flush) if wait else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         self._timer = None
