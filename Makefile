@@ -1,6 +1,6 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons bench faults fuzz check deploy format lock clean
+.PHONY: help setup demo up test clients test-pythons bench cost faults fuzz check deploy format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
@@ -57,6 +57,9 @@ bench: setup ## the figures of docs/scale.md and others (a quarter of an hour; f
 	@$(BIN)/python -m bench.auth_times
 	@$(BIN)/python -m bench.whole_way
 	@$(BIN)/python -m bench.bulk --recipients 1000
+
+cost: setup ## what a million messages cost on AWS: 10,000 counted through the local system (N=1000 for fewer)
+	@$(BIN)/python -m bench.cost --messages $(or $(N),10000)
 
 FAULTS = $(if $(KINDS),--kinds $(KINDS)) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FIRST_SEED),--first-seed $(FIRST_SEED)) \
          $(if $(MESSAGES),--messages $(MESSAGES)) $(if $(JOBS),--jobs $(JOBS)) $(if $(REPORT),--report)

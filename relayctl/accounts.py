@@ -9,7 +9,7 @@ from rich.table import Table
 from relay.errors import PermanentError
 from relay.phone import phone_number
 from relay.proof.token import DnsRecord
-from relayctl import dns, limits, render, target
+from relayctl import dns, exports, limits, render, target
 from relayctl.context import Context
 from relayctl.errors import DONE, CommandError, UsageError
 
@@ -123,6 +123,7 @@ def add(commands: Any) -> None:
     rotate.add_argument("--now", action="store_true", help="the old password ends at once")
     rotate.set_defaults(run=run_rotate)
     limits.add(actions, _ask)
+    exports.add_accounts(actions, _ask)
     for action, (text, epilog) in CHANGES.items():
         _one(actions, action, text, epilog).set_defaults(run=run_change, action=action)
     list_ = actions.add_parser("list", help="all accounts", epilog=LIST_EPILOG)

@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 from collections.abc import Iterator
+from math import inf
 from typing import Any, Final
 
 from rich.console import RenderableType
@@ -12,8 +13,8 @@ from rich.text import Text
 from relayctl import render, target
 from relayctl.context import STAGES, Cloud, Context
 from relayctl.errors import DONE, FAILED, CommandError
-from relayctl.letters import Letter, Redrive, browse
-from relayctl.messages import count
+from relayctl.letters import ALL, Letter, Redrive, Selection, browse
+from relayctl.messages import at, count, moment
 
 MOST: Final = 10_000  # letters of a queue that `show` looks through
 
@@ -28,8 +29,9 @@ queue for 14 days. Mend the cause first, then redrive. Looking at dead letters
 hides them from others for the moment.
 """
 LIST_EPILOG: Final = """\
-example:
+examples:
   mailrelay dlq list --json
+  mailrelay dlq list --to example.com --until 2026-11-23T10:00
 
 --json prints a list of objects, one a queue: queue, count, messages: a list of
 message_id, id (of the mail, null if unreadable), account, sent (UTC), receives,
@@ -48,7 +50,10 @@ REDRIVE_EPILOG: Final = """\
 examples:
   mailrelay dlq redrive
   mailrelay dlq redrive deliver --id 5f0c2c1e-5f0e-4c55-9a0e-2f1f5c6b7d88
+  mailrelay dlq redrive --to example.com --since 2h
+  mailrelay dlq redrive validate --reason KeyError --account app@mycorp.se
 
+Only what fits all options; mailrelay dlq list takes the same ones and shows it.
 Each goes back onto the queue that it came from and leaves the dead-letter queue
 only then: interrupted, nothing is lost. What fails again comes back.
 
@@ -66,10 +71,32 @@ def add(commands: Any) -> None:
     redrive = actions.add_parser("redrive", help="put dead letters back", epilog=REDRIVE_EPILOG)
     redrive.add_argument("queue", nargs="?", choices=STAGES, metavar="QUEUE", help=f"{', '.join(STAGES)} (default all)")
     redrive.add_argument("--id", default="", metavar="MESSAGE-ID", help="only this one")
+    for each in (list_, redrive):
+        _add_selection(each)
     for each, run in ((list_, run_list), (show, run_show), (redrive, run_redrive)):
         each.add_argument("--json", action="store_true", help="for programs")
         target.add_options(each)
         each.set_defaults(run=run)
+
+
+def _add_selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--account", default="", metavar="USER", help="of this user only")
+    parser.add_argument("--to", default="", metavar="ADDRESS|DOMAIN", help="to this recipient, or any of this domain")
+    parser.add_argument("--reason", default="", metavar="TEXT", help="whose reason, as dlq list tells it, has this")
+    parser.add_argument("--since", type=moment, metavar="AGE|DATE", help="queued since, such as 30m, 2d, 2026-11-23")
+    parser.add_argument("--until", type=moment, metavar="AGE|DATE", help="queued until then")
+
+
+def _selection(arguments: argparse.Namespace, context: Context) -> Selection:
+    now = context.now()
+    return Selection(
+        id=getattr(arguments, "id", ""),
+        account=arguments.account.strip(),
+        to=arguments.to.strip(),
+        reason=arguments.reason,
+        since=at(arguments.since, now, 0.0),
+        until=at(arguments.until, now, inf),
+    )
 
 
 def run_list(arguments: argparse.Namespace, context: Context) -> int:
@@ -112,14 +139,19 @@ def run_redrive(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.id and not moved:
         raise CommandError(f"no dead letter has the id {arguments.id}: see mailrelay dlq list")
     if not moved and not arguments.json:
-        context.out.write("There is nothing to put back.\n")
+        some = _selection(arguments, context) != ALL
+        context.out.write(
+            "No dead letter fits that: see mailrelay dlq list\n" if some else "There is nothing to put back.\n"
+        )
     return DONE if moved or not arguments.id else FAILED
 
 
 async def _list(arguments: argparse.Namespace, context: Context) -> dict[str, tuple[int, list[Letter]]]:
     async with context.connect(target.find(arguments, context)) as cloud:
         depths = await asyncio.gather(*(cloud.stages[stage].dead.depth() for stage in STAGES))
-        letters = await _browse(cloud, arguments.limit)
+        wanted = _selection(arguments, context)
+        letters = await _browse(cloud, arguments.limit if wanted == ALL else MOST)
+        letters = [[each for each in of_stage if wanted.has(each)] for of_stage in letters]
     return {
         stage: (max(depth.waiting + depth.in_flight + depth.delayed, len(each)), each)
         for stage, depth, each in zip(STAGES, depths, letters, strict=True)
@@ -138,8 +170,9 @@ async def _browse(cloud: Cloud, most: int) -> list[list[Letter]]:
 
 async def _redrive(arguments: argparse.Namespace, context: Context) -> list[Redrive]:
     async with context.connect(target.find(arguments, context)) as cloud:
+        wanted = _selection(arguments, context)
         stages = [arguments.queue] if arguments.queue else STAGES
-        runs = [Redrive(stage, cloud.stages[stage], context.now(), arguments.id) for stage in stages]
+        runs = [Redrive(stage, cloud.stages[stage], context.now(), wanted) for stage in stages]
         await asyncio.gather(*(each.run() for each in runs))
     return runs
 
@@ -161,7 +194,7 @@ def _list_blocks(found: dict[str, tuple[int, list[Letter]]], now: float) -> Iter
 
 def _show_blocks(letter: Letter, now: float) -> Iterator[RenderableType]:
     facts = letter.facts
-    recipients = [str(each) for each in facts.get("rcpt_to", [])]
+    recipients = letter.recipients
     more = f" and {len(recipients) - 10} more" if len(recipients) > 10 else ""
     yield Text(letter.letter.message_id, style="bold")
     rows = [

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Any, Final
 
 from relay.encoding import decode_delivery, decode_report, decode_submission
@@ -41,9 +42,45 @@ class Letter:
     def account(self) -> str:
         return str(self.facts.get("account") or self.letter.group)
 
+    @property
+    def recipients(self) -> list[str]:
+        """As far as they can be read."""
+        named = self.facts.get("rcpt_to")
+        return [str(each) for each in named] if isinstance(named, list) else []
+
     def is_(self, id: str) -> bool:
         """Whether it is the queue's message of this id, or about our message of this id."""
         return id in (self.letter.message_id, self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which letters; "" selects by nothing. account: the user name. to: a recipient or the domain of one. reason: words
+    of Letter.why. since, until: epoch seconds between which it was put onto its queue. All in any case of letters."""
+
+    id: str = ""
+    account: str = ""
+    to: str = ""
+    reason: str = ""
+    since: float = 0.0
+    until: float = inf
+
+    def has(self, letter: Letter) -> bool:
+        return (
+            self.since <= letter.letter.sent <= self.until
+            and (not self.id or letter.is_(self.id))
+            and (not self.account or letter.account.lower() == self.account.lower())
+            and (not self.to or any(_is_at(each, self.to) for each in letter.recipients))
+            and self.reason.lower() in letter.why.lower()
+        )
+
+
+ALL: Final = Selection()
+
+
+def _is_at(recipient: str, to: str) -> bool:
+    recipient, to = recipient.lower(), to.lower().removeprefix("@")
+    return to in (recipient, recipient.rpartition("@")[2])
 
 
 def read(stage: str, letter: DeadLetter) -> Letter:
@@ -77,7 +114,7 @@ def _where(fields: dict[str, Any]) -> str:
 
 
 async def browse(stage: str, queue: DeadLetters, most: int) -> list[Letter]:
-    """The letters, oldest first, at most about `most`; all are given back."""
+    """The letters, oldest first, at most about `most` looked through; all are given back."""
     seen: dict[str, Letter] = {}
     try:
         while len(seen) < most:
@@ -96,14 +133,14 @@ class Redrive:
     """Puts dead letters back onto the queue they came from: sent first, then removed, so that one that
     is interrupted is there twice at worst, and the ledger and record don't mind.
 
-    before: epoch seconds; what was sent later is our own doing, back already. wanted: "" for all, or an id.
-    moved: how many were put back. failed: the first failure.
+    before: epoch seconds; what was sent later is our own doing, back already. wanted: which of them. moved: how many
+    were put back. failed: the first failure.
     """
 
     stage: str
     queue: StageQueue
     before: float
-    wanted: str = ""
+    wanted: Selection = ALL
     moved: int = 0
     failed: RelayError | None = None
 
@@ -126,7 +163,7 @@ class Redrive:
             await self.queue.dead.give_back(list(kept.values()))
 
     def _is_wanted(self, letter: DeadLetter) -> bool:
-        return letter.sent < self.before and (not self.wanted or read(self.stage, letter).is_(self.wanted))
+        return letter.sent < self.before and (self.wanted == ALL or self.wanted.has(read(self.stage, letter)))
 
     async def _move(self, letter: DeadLetter) -> None:
         await self.queue.queue.send(letter.body, group=letter.group or letter.message_id)

@@ -76,7 +76,7 @@ def count(text: str) -> int:
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
-    since = _since(arguments.since, context.now())
+    since = at(arguments.since, context.now(), 0.0)
     found, complete = asyncio.run(_find(arguments, context, since))
     latest = [row for row in _latest(found) if _wanted(row, arguments.to, arguments.state)]
     shown = latest[: arguments.limit]
@@ -93,13 +93,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     return DONE
 
 
-def _since(given: tuple[str, float] | None, now: float) -> float:
+def at(given: tuple[str, float] | None, now: float, otherwise: float) -> float:
+    """given: of `moment`, None if it wasn't. Epoch seconds."""
     match given:
         case ("ago", seconds):
             return now - seconds
         case ("at", time):
             return time
-    return 0.0
+    return otherwise
 
 
 async def _find(arguments: argparse.Namespace, context: Context, since: float) -> tuple[list[Row], bool]:

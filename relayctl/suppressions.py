@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import csv
 import json
 from collections.abc import Iterable
 from typing import Any, Final
@@ -12,7 +11,7 @@ from rich.table import Table
 from relay.address import AddressError, parse_address
 from relay.ports import Suppression
 from relay.suppression import by_hand
-from relayctl import render, target
+from relayctl import exports, render, target
 from relayctl.context import Context
 from relayctl.errors import DONE, CommandError, UsageError
 
@@ -20,7 +19,6 @@ DAYS: Final = 30
 MOST_DAYS: Final = 3650
 LONGEST_REASON: Final = 300
 COLUMNS: Final = ("account", "address", "since", "until", "by", "reason", "id")
-FORMULA: Final = ("=", "+", "-", "@", "\t")  # what a spreadsheet would run
 
 EPILOG: Final = """\
 examples:
@@ -87,7 +85,8 @@ def add(commands: Any) -> None:
     remove.set_defaults(run=run_remove)
     export = actions.add_parser("export", help="all that are in force, for programs", epilog=EXPORT_EPILOG)
     _add_filter(export)
-    export.add_argument("--format", choices=("jsonl", "csv"), default="jsonl", help="JSON lines (default) or CSV")
+    exports.add_format(export)
+    exports.add_suppressions(actions)
     export.set_defaults(run=run_export)
     for each in (list_, adding, remove, export):
         target.add_options(each)
@@ -159,9 +158,7 @@ def run_export(arguments: argparse.Namespace, context: Context) -> int:
     if arguments.format == "jsonl":
         context.out.writelines(json.dumps(each) + "\n" for each in fields)
         return DONE
-    writer = csv.writer(context.out, lineterminator="\r\n")  # RFC 4180 §2
-    writer.writerow(COLUMNS)
-    writer.writerows([_harmless(each[name] or "") for name in COLUMNS] for each in fields)
+    exports.write_csv(context.out, COLUMNS, fields)
     return DONE
 
 
@@ -194,10 +191,6 @@ def _fields(suppression: Suppression) -> dict[str, Any]:
         "reason": suppression.reason,
         "id": suppression.id or None,
     }
-
-
-def _harmless(value: str) -> str:
-    return f"'{value}" if value.startswith(FORMULA) else value
 
 
 def _address(text: str) -> str:

@@ -74,7 +74,7 @@ class Observed:
             "remote": outcome.remote,
             "tls": outcome.tls,
             "via": outcome.via,
-            "next_due": outcome.next_due,
+            "next_due": outcome.next_due or None,
         }
         self._logger.info(outcome.state.value, extra=fields)
 
@@ -97,7 +97,7 @@ def compose() -> tuple[QueueWorker[Delivery], Observed]:
     settings = FunctionSettings.from_environment(os.environ)
     client = AwsClient.from_environment(os.environ)
     clock = SystemClock()
-    logger = Logger()
+    logger = Logger(location=None)  # a line for each message: 30 octets that nobody asks for
     observed = Observed(logger, Metrics())
     queue = SqsQueue(client, settings.deliver_queue_url)
     factor = max(1 / settings.clock_speed, LEAST_CLAIM / settings.claim_seconds)

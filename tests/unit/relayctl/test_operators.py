@@ -264,6 +264,38 @@ def test_dlq_redrive_of_some(dead: Ctl, options: list[str]) -> None:
     assert not dead.cloud.stages["validate"].dead.held
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--account", "JO@login.example"], {LETTER}),
+        (["--account", "g"], {"poison"}),
+        (["--account", "al@login.example"], set()),
+        (["--to", "There.example"], {LETTER}),
+        (["--to", "@there.example"], {LETTER}),
+        (["--to", "b@there.example"], {LETTER}),
+        (["--to", "example"], set()),
+        (["--reason", "jsondecodeerror"], {"poison"}),
+        (["--reason", "KeyError"], set()),
+        (["--since", "1h"], {"poison"}),
+        (["--until", "1h"], {LETTER}),
+        (["--since", "3h", "--until", "1h"], {LETTER}),
+        (["--since", "2027-01-15T09:00"], set()),
+        (["--to", "there.example", "--since", "1h"], set()),
+        (["deliver", "--reason", "JSON"], set()),
+    ],
+    ids=str,
+)
+def test_dlq_redrive_of_what_fits(dead: Ctl, options: list[str], expected: set[str]) -> None:
+    if options[0].startswith("--"):  # list is of all queues
+        assert dead("dlq", "list", "--json", *options) == 0
+        assert {each["message_id"] for queue in json.loads(dead.out) for each in queue["messages"]} == expected
+    assert dead("dlq", "redrive", *options) == 0
+    assert ("No dead letter fits that" in dead.out) is (not expected)
+    left = {id for stage in dead.cloud.stages.values() for id in stage.dead.letters}
+    assert left == {LETTER, "poison"} - expected
+    assert not any(stage.dead.held for stage in dead.cloud.stages.values())
+
+
 def test_dlq_redrive_leaves_what_it_could_not_send(dead: Ctl, capsys: pytest.CaptureFixture[str]) -> None:
     dead.cloud.stages["deliver"].queue.fail = TemporaryError("away")
     assert dead("dlq", "redrive") == 1
