@@ -11,15 +11,14 @@ import json
 import logging
 import os
 import shutil
-import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import Any, Final
 
 from local import checks, names
@@ -29,6 +28,7 @@ from local.lambdas import Billed, LambdaService
 from local.processes import Child, Spawner, StartError, base_environment
 from local.stack import CREDENTIALS, NO_EDGE, REGION, ROOT, TEMPLATE, Aws, Stack, deploy, parameters_of, parse
 from local.stack_check import gaps
+from local.stopping import Stopped, stop_signals
 from local.zone import Zone, ZoneError
 from relay.account import Account
 from relay.aws.accounts import DynamoAccounts
@@ -321,37 +321,15 @@ def _log_to(path: Path) -> Callable[[], None]:
     return close
 
 
-class _Stopped(BaseException):
-    """A signal to stop came."""
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP raise _Stopped, once: stopping is not to be interrupted."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        for number in numbers:
-            signal.signal(number, signal.SIG_IGN)
-        raise _Stopped
-
-    before = {number: signal.signal(number, stop) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def run(options: Options) -> int:
     """Start, say where everything is, wait for a signal to stop, stop. The exit code: 0, or 1 with one
     line on standard error if something could not be started or has ended by itself."""
     try:
-        with _stop_signals(), System(options) as system:
+        with stop_signals(), System(options) as system:
             _write(greeting(system))
             while not (broken := system.broken()):
                 time.sleep(CHECK_SECONDS)
-    except _Stopped:
+    except Stopped:
         return 0
     except StartError as error:
         broken = str(error)
