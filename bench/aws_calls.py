@@ -215,7 +215,13 @@ async def counting(endpoint: str, books: Books) -> AsyncIterator[str]:
     """The URL of a proxy in front of `endpoint` that enters each call into `books`."""
     upstream = urlsplit(endpoint)
 
+    exchanges: set[asyncio.Task[Any]] = set()  # the loop itself holds them weakly
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task
+        exchanges.add(task)
+        task.add_done_callback(exchanges.discard)
         try:
             to = await asyncio.open_connection(upstream.hostname, upstream.port, limit=1 << 20)
             try:
@@ -231,6 +237,8 @@ async def counting(endpoint: str, books: Books) -> AsyncIterator[str]:
     server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 20)
     async with server:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for each in exchanges:
+            each.cancel()
 
 
 Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]

@@ -34,7 +34,7 @@ from rich.table import Table
 from bench.aws_calls import Apart, apart
 from bench.bulk import Aws, _tables
 from bench.delay import far
-from bench.whole_way import PASSWORD, SENDER, USER
+from bench.whole_way import PASSWORD, SENDER, USER, count_mail
 from bench.writes import moto
 from local.certificates import Authority
 from local.lambdas import Billed
@@ -183,21 +183,24 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         )
         system = exits.enter_context(System(made))
         proxy.know(_tables(system.state["tables"]))
-        return _measure(options, system, proxy, Aws(endpoint, system.state))
+        return _measure(options, system, proxy, Aws(endpoint, system.state), folder / "mail")
 
 
-def _measure(options: argparse.Namespace, system: System, proxy: Apart, aws: Aws) -> dict[str, Any]:
+def _measure(options: argparse.Namespace, system: System, proxy: Apart, aws: Aws, mail: Path) -> dict[str, Any]:
+    """mail: where the sink keeps it."""
     before, logs, functions = proxy.figures(), _log_octets(system), system.billed()
     began = time.monotonic()
     with ThreadPoolExecutor(options.connections) as pool:
         shares = [range(lane, options.messages, options.connections) for lane in range(options.connections)]
         list(pool.map(lambda share: submit(system.state, share, options.size), shares))
     submitted = time.monotonic() - began
-    while (count := sum(state == "delivered" for _, state in aws.rows())) < options.messages:
+    while count_mail(mail) < options.messages or any(aws.waiting().values()):
         if time.monotonic() - began > options.patience:
-            raise TimeoutError(f"{count} of {options.messages} are delivered after {options.patience:g} s")
+            raise TimeoutError(f"{count_mail(mail)} of {options.messages} at the sink after {options.patience:g} s")
         time.sleep(2.0)
     took = time.monotonic() - began
+    if (count := sum(state == "delivered" for _, state in aws.rows())) != options.messages:
+        raise RuntimeError(f"{count} of {options.messages} are recorded as delivered")
     calls, writes, billed = (after - start for after, start in zip(proxy.figures(), before, strict=True))
     invoked = {
         name: Billed(*(now - then for now, then in zip(each, functions.get(name, Billed()), strict=True)))

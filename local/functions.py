@@ -30,6 +30,7 @@ def _function(aws: Aws, stack: Stack, title: str, name: str, speed: float) -> Fu
         **base_environment(),
         **{variable: str(value) for variable, value in variables.items()},  # moto leaves numbers numbers
         **CREDENTIALS,
+        "AWS_ACCESS_KEY_ID": title,  # so that an endpoint can tell who calls; moto takes any
         "AWS_REGION": aws.region,
         "AWS_DEFAULT_REGION": aws.region,
         "AWS_ENDPOINT_URL": aws.endpoint,

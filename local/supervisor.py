@@ -196,6 +196,7 @@ class System:
             ["-m", "smtp_gateway"],
             {
                 **CREDENTIALS,
+                "AWS_ACCESS_KEY_ID": "Gateway",
                 "AWS_REGION": aws.region,
                 "AWS_ENDPOINT_URL": aws.endpoint,
                 "AWS_ENDPOINT_URL_LAMBDA": lambda_url,
