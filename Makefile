@@ -51,6 +51,7 @@ bench: setup ## the figures of docs/scale.md and others (a quarter of an hour; f
 	@$(BIN)/python -m bench.round_trip
 	@$(BIN)/python -m bench.invocation
 	@$(BIN)/python -m bench.writes
+	@$(BIN)/python -m bench.imports
 	@$(BIN)/python -m bench.fairness
 	@$(BIN)/python -m bench.quotas
 	@$(BIN)/python -m bench.gateway $(BENCH)
