@@ -1,11 +1,12 @@
 # Every target works on a fresh clone with python3 (>= 3.11, with venv and pip) and a package index.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test clients test-pythons bench cost faults fuzz check deploy format lock clean
+.PHONY: help setup demo up test clients test-pythons bench cost faults fuzz check deploy deployed format lock clean
 SHELL := /bin/bash
 
 PYTHON ?= python3
 VENV := .venv
 SAM := .venv-sam
+EMULATOR := .venv-emulator
 FUZZ := .venv-fuzz
 BIN := $(VENV)/bin
 PIP := -m pip --disable-pip-version-check -qq
@@ -94,6 +95,10 @@ $(SAM)/ready: locks/sam.txt # an environment of its own: aws-sam-cli pins anothe
 	@$(SAM)/bin/python $(PIP) install --no-deps --require-hashes --requirement locks/sam.txt
 	@touch $@
 
+deployed: setup $(SAM)/ready ## the real sam build and sam deploy against an emulator of AWS here, and a message through it
+	@python=$$(bash tests/find_python.sh 3.13); bash tests/deployed/install.sh $(EMULATOR) "$$python" && \
+	  $(BIN)/python -m tests.deployed "$$python"
+
 deploy: $(SAM)/ready ## the relay into your AWS account (docs/operate.md)
 	@bash deploy.sh $(SAM)/bin/sam
 
@@ -111,6 +116,7 @@ lock: ## pin anew what pyproject.toml and locks/sam.in ask for
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra layer -c locks/dev.txt -o layers/relay/requirements.txt
 	@$(call LOCK,.venv-lock/bin) pyproject.toml --extra accounts -c locks/dev.txt -o functions/accounts/requirements.txt
 	@$(call LOCK,.venv-lock/bin) locks/sam.in -o locks/sam.txt
+	@$(call LOCK,.venv-lock/bin) locks/emulator.in -o locks/emulator.txt
 	@$(call LOCK,.venv-lock/bin) locks/fuzz.in -c locks/dev.txt -o locks/fuzz.txt
 
 clean: ## remove what the other targets made

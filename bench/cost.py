@@ -273,7 +273,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--messages", type=int, default=10_000)
     parser.add_argument("--size", type=int, default=20_000, help="octets of the body")
     parser.add_argument("--round-trip", type=float, default=0.3, help="seconds to the recipients' servers")
-    parser.add_argument("--connections", type=int, default=20, help="of the app to the gateway")
+    parser.add_argument("--connections", type=int, default=50, help="of the app to the gateway")
     parser.add_argument("--patience", type=float, default=3600.0, help="seconds")
     parser.add_argument("--json", action="store_true", help="print the units as JSON")
     options = parser.parse_args(arguments)

@@ -34,7 +34,7 @@ from smtp_gateway.site import Site
 from smtp_gateway.submit import Submit
 from smtp_gateway.vitals import Evidence, Probe, Vitals, WatchedQueue
 
-SETTLE: Final = 5.0  # seconds, at the end
+SETTLE: Final = 2.0  # seconds, at the end: before the parent kills a worker (workers.py)
 SIGNALS: Final = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
 
 
