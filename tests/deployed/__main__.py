@@ -41,6 +41,7 @@ HOST: Final = "127.0.0.1"
 KEYS: Final = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": REGION}
 EMULATOR: Final = ROOT / ".venv-emulator"
 SAM: Final = ROOT / ".venv-sam" / "bin" / "sam"
+NOT_HAD: Final = ("No matching distribution", "Could not find a version", "Connection", "Temporary failure")  # pip's
 T = TypeVar("T")
 
 
@@ -54,6 +55,10 @@ def missing(python: str) -> str:
     if not (EMULATOR / "ready").exists():
         return why.read_text().strip() if why.exists() else "the emulator isn't installed"
     return ""
+
+
+class SkippedError(Exception):
+    """Says why."""
 
 
 class Deployed:
@@ -103,6 +108,9 @@ class Deployed:
         environment = {"PATH": self._path, "HOME": str(self._folder), **self.aws}
         command = [str(SAM), *arguments]
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        said = done.stdout + done.stderr
+        if done.returncode and arguments[0] == "build" and any(each in said for each in NOT_HAD):
+            raise SkippedError("sam build can't have the packages that functions need here")
         if done.returncode:
             raise RuntimeError(f"sam {arguments[0]} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
 
@@ -234,6 +242,8 @@ def main(python: str) -> int:
         folder = Path(name)
         try:
             run(Deployed(folder, Path(python), exits))
+        except SkippedError as error:
+            print(f"deployed: skipped, {error}")
         except (RuntimeError, TimeoutError) as error:
             print(f"deployed: {error}", file=sys.stderr)
             for log in sorted(folder.glob("*.log")):

@@ -48,6 +48,12 @@ def test_written_before_and_after() -> None:
     ("event", "answer", "expected"),
     [
         pytest.param({**EVENT, "now": True}, {"ok": True}, replace(ENTRY, action="rotate now"), id="at-once"),
+        pytest.param(
+            {**EVENT, "action": "limits", "limits": {"per_day": 5, "size": 0}},
+            {"ok": True},
+            replace(ENTRY, action="limits per_day=5 size=default"),
+            id="limits",
+        ),
         pytest.param(EVENT, {"ok": True, "changed": False}, replace(ENTRY, result=UNCHANGED), id="no-difference"),
         pytest.param(EVENT, {"ok": False, "error": "no"}, replace(ENTRY, result="no"), id="refused"),
         pytest.param({**EVENT, "caller": ""}, {"ok": True}, replace(ENTRY, actor=NOBODY), id="nobody"),
