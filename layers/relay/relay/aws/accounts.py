@@ -1,6 +1,5 @@
 """ports.Accounts on DynamoDB: the key is the user name in lower case."""
 
-import re
 from dataclasses import asdict, fields
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from relay.aws.items import (
     number,
     pages,
     text,
+    update_of,
 )
 from relay.quota import Limits
 
@@ -86,20 +86,10 @@ class DynamoAccounts:
         return True
 
     async def pause(self, user: str, pause: BouncePause) -> bool:
-        payload = {
-            "TableName": self._table,
-            "Key": {"user": text(user.lower())},
-            "UpdateExpression": PAUSE,
-            "ConditionExpression": CAN_BE_PAUSED,
-            "ExpressionAttributeNames": {
-                f"#{name}": name for name in re.findall(r"#(\w+)", f"{PAUSE} {CAN_BE_PAUSED}")
-            },
-            "ExpressionAttributeValues": {
-                **{f":{name}": number(value) for name, value in pause._asdict().items()},
-                ":zero": number(0),
-                ":one": number(1),
-            },
-        }
+        values = {f":{name}": number(value) for name, value in pause._asdict().items()}
+        values |= {":zero": number(0), ":one": number(1)}
+        payload = update_of(self._table, {"user": text(user.lower())}, PAUSE, CAN_BE_PAUSED, values)
+        del payload["ReturnValuesOnConditionCheckFailure"]  # record's role may not read all of an account this way
         try:
             await dynamo(self._client, "UpdateItem", payload)
         except AwsError as error:

@@ -1,6 +1,7 @@
 """DynamoDB's attribute values (AWS: DynamoDB API reference, AttributeValue), and its calls."""
 
 import base64
+import re
 from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ Value = dict[str, Any]
 Item = dict[str, Value]
 
 CONDITION_FAILED = "ConditionalCheckFailedException"
+_USED = re.compile(r"[#:]\w+")
 
 
 def text(value: str) -> Value:
@@ -58,6 +60,23 @@ def get_texts(item: Item, name: str) -> dict[str, str]:
 
 def get_text_list(item: Item, name: str) -> tuple[str, ...]:
     return tuple(str(each["S"]) for each in item[name]["L"]) if name in item else ()
+
+
+def update_of(table: str, key: Item, update: str, condition: str, values: Item) -> dict[str, Any]:
+    """An UpdateItem's payload. update, condition: expressions in which each attribute is "#" and its name; condition ""
+    for none. values: by ":" and their names; what no expression has is left out."""
+    used = set(_USED.findall(f"{update} {condition}"))
+    payload: dict[str, Any] = {
+        "TableName": table,
+        "Key": key,
+        "UpdateExpression": update,
+        "ExpressionAttributeNames": {name: name[1:] for name in used if name.startswith("#")},
+    }
+    if condition:
+        payload |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
+    if bound := {name: value for name, value in values.items() if name in used}:
+        payload["ExpressionAttributeValues"] = bound
+    return payload
 
 
 async def dynamo(client: AwsClient, operation: str, payload: Mapping[str, Any]) -> dict[str, Any]:

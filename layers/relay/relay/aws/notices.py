@@ -5,11 +5,10 @@ more, before        what the turn's notice says: the count of the turn before, w
 count               recipients since `since` that were not told of
 """
 
-import re
 from typing import Final
 
 from relay.aws.client import AWAY, AwsClient, AwsError
-from relay.aws.items import Item, dynamo, get_number, get_text, in_the_way, number, text
+from relay.aws.items import Item, dynamo, get_number, get_text, in_the_way, number, text, update_of
 from relay.errors import TemporaryError
 from relay.ports import Turn
 
@@ -49,17 +48,8 @@ class DynamoNotices:
 
     async def _update(self, refusal: str, update: str, condition: str, values: Item) -> tuple[bool, Item]:
         """Whether the condition held, and the item: as it is then, or as it is instead."""
-        used = set(re.findall(r"[#:]\w+", f"{update} {condition}"))
-        payload = {
-            "TableName": self._table,
-            "Key": {"refusal": text(refusal)},
-            "UpdateExpression": update,
-            "ConditionExpression": condition,
-            "ExpressionAttributeNames": {name: name[1:] for name in used if name.startswith("#")},
-            "ExpressionAttributeValues": {name: value for name, value in values.items() if name in used},
-            "ReturnValues": "ALL_NEW",
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+        payload = update_of(self._table, {"refusal": text(refusal)}, update, condition, values)
+        payload["ReturnValues"] = "ALL_NEW"
         try:
             return True, (await dynamo(self._client, "UpdateItem", payload))["Attributes"]
         except AwsError as error:

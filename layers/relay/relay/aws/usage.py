@@ -5,11 +5,10 @@ finished, bounced                    recipients, as in quota.Bounces
 forgiven_finished, forgiven_bounced  how many of these were met before the account was last resumed
 """
 
-import re
 from typing import Any, Final
 
 from relay.aws.client import AwsClient, AwsError
-from relay.aws.items import Item, dynamo, get_number, get_text, in_the_way, number, pages, text
+from relay.aws.items import Item, dynamo, get_number, get_text, in_the_way, number, pages, text, update_of
 from relay.bounces import DayOfAccount
 from relay.quota import Bounces, Usage, start_of
 
@@ -91,19 +90,8 @@ class DynamoUsage:
         return tuple(sorted(found))
 
     async def _update(self, account: str, day: str, update: str, condition: str, values: Item) -> dict[str, Any]:
-        used = set(re.findall(r"[#:]\w+", f"{update} {condition}"))
-        payload: dict[str, Any] = {
-            "TableName": self._table,
-            "Key": _key(account, day),
-            "UpdateExpression": update,
-            "ExpressionAttributeNames": {name: name[1:] for name in used if name.startswith("#")},
-            "ReturnValues": "ALL_NEW",
-        }
-        if condition:
-            payload |= {"ConditionExpression": condition, "ReturnValuesOnConditionCheckFailure": "ALL_OLD"}
-        if bound := {name: value for name, value in values.items() if name in used}:
-            payload["ExpressionAttributeValues"] = bound
-        return await dynamo(self._client, "UpdateItem", payload)
+        payload = update_of(self._table, _key(account, day), update, condition, values)
+        return await dynamo(self._client, "UpdateItem", {**payload, "ReturnValues": "ALL_NEW"})
 
 
 def _key(account: str, day: str) -> Item:
