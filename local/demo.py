@@ -216,7 +216,7 @@ class Demo:
         for each in sent:
             name = each.mail.name
             if each.refusal:
-                words = f"{reply_lines(each.refusal)[0]}; the whole reply is below"
+                words = f"{each.refusal.splitlines()[0]}; the whole reply is below"
                 table.add_row(name, next(iter(each.mail.fates)), render.state_text(State.REJECTED), words)
             for recipient, rows in by_recipient(each.rows):
                 for row in rows:
@@ -256,7 +256,7 @@ class Demo:
         for each in sent:
             if each.refusal:
                 self._title("Refused in the session", f"MAIL FROM:<{each.mail.sender}>")
-                for line in reply_lines(each.refusal):
+                for line in each.refusal.splitlines():
                     render.show(self._out, Padding(Text(line, overflow="fold"), (0, 0, 0, 2)))
         return list(refusals_missed(sent))
 
@@ -328,13 +328,6 @@ def sunk(folder: Path) -> Iterable[Sunk]:
     for facts_file in folder.glob("*.json"):
         facts = json.loads(facts_file.read_text("utf-8"))
         yield Sunk(facts_file.with_suffix(".eml").read_bytes(), facts["mail_from"], facts["rcpt_to"])
-
-
-def reply_lines(reply: str) -> list[str]:
-    """A reply whose lines stand in one, each with its enhanced code: apart again, each with its code."""
-    code, _, rest = reply.partition(" ")
-    enhanced = rest.partition(" ")[0]
-    return [f"{code} {line}" for line in re.split(rf" (?={re.escape(enhanced)} )", rest)]
 
 
 def refusals_missed(sent: Iterable[Sent]) -> Iterable[str]:

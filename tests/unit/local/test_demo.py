@@ -100,15 +100,7 @@ def test_what_the_sink_keeps_is_read_back(tmp_path: Path) -> None:
 
 
 RECORD = f'partner.example. TXT "elastx-mrs={"0" * 64}"'
-REPLY = f"550 5.7.1 sender not authorised by DNS: it has no token 5.7.1 publish: {RECORD} 5.7.1 run: this"
-
-
-def test_a_reply_of_several_lines() -> None:
-    assert demo.reply_lines(REPLY) == [
-        "550 5.7.1 sender not authorised by DNS: it has no token",
-        f"550 5.7.1 publish: {RECORD}",
-        "550 5.7.1 run: this",
-    ]
+REPLY = f"550 5.7.1 sender not authorised by DNS: it has no token\n  publish: {RECORD}\n  run: this"
 
 
 @pytest.mark.parametrize(
