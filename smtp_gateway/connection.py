@@ -137,7 +137,7 @@ class Connection(asyncio.Protocol):
             if self._logged_out:
                 reply += session.close(replies.LOGIN_ENDED, "login ended")
             elif not self._ended:  # else it may have gone: no more is begun
-                reply += session.receive(data) + self._rule()
+                reply += session.receive(data) + self._rule(now)
         except Exception as error:  # noqa: BLE001 - our bug ends this session, with a 4xx, and no other
             reply += self._ours(error)
         if session.refusals:
@@ -147,11 +147,12 @@ class Connection(asyncio.Protocol):
         self._send(reply)
         self._act()
 
-    def _rule(self) -> bytes:
+    def _rule(self, now: float) -> bytes:
         """What the session says as long as the senders that it asks about are known to be proved, or over quota."""
         site, session, said = self._site, self._session, b""
         while not self._task and isinstance(event := session.event, Prove):  # else that one answers
-            if over := site.leases.may_send(site.logins.account(event.account)):
+            account = site.logins.account(event.account)
+            if over := site.leases.may_send(account) or site.quotas.may_send(event.account, now):
                 said += session.not_proved(over)
             elif event.sender is None or self._is_proved(event.account, event.sender.domain):
                 said += session.proved()
@@ -209,7 +210,9 @@ class Connection(asyncio.Protocol):
                 answer = await self._submit(event)
                 if answer.ok:
                     self._site.log.metrics.time(Time.TO_250, monotonic() - began)
-                    self._arm(self._deadlines.progressed(self._loop.time()))
+                    now = self._loop.time()
+                    self._site.quotas.taken(event.account, len(event.content), now)
+                    self._arm(self._deadlines.progressed(now))
                 return session.answered(answer)
 
     async def _log_in(self, credentials: Credentials) -> bytes:

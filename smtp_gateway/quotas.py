@@ -1,5 +1,5 @@
-"""What one address and one account may use, counted by one process; what accounts may send is counted by
-smtp_gateway.leases. Time is passed in, in seconds of any one clock that
+"""What one address and one account may use, counted by one process; how many messages accounts may send
+is counted by smtp_gateway.leases, over all of them. Time is passed in, in seconds of any one clock that
 never goes back. An IPv6 client's address is its /64: whoever has one of its addresses has them all (RFC 6177 §2)."""
 
 import ipaddress
@@ -38,11 +38,13 @@ CUT_OFF: Final = Rate(30, 300.0)  # sessions of an address that ended for what i
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Of one process. address_sessions, account_sessions: open at once. address_connections: in a minute."""
+    """Of one process. address_sessions, account_sessions: open at once. address_connections: in a minute.
+    account_octets: in an hour, of messages that were taken."""
 
     address_sessions: int = 500
     address_connections: int = 3000
     account_sessions: int = 500
+    account_octets: int = 100_000_000_000
 
 
 class Meter(Generic[Key]):
@@ -180,6 +182,7 @@ class Quotas:
         self._open: Counter[str] = Counter()
         self._arrivals: Meter[str] = Meter(Rate(allowance.address_connections, 60.0), size)
         self._cut_off: Meter[str] = Meter(CUT_OFF, size)
+        self._octets: Meter[str] = Meter(Rate(allowance.account_octets, 3600.0), size)
 
     def arrived(self, address: str, now: float) -> Reply | None:
         """A connection from `address`, of which `left` is told at its end, however this is answered."""
@@ -206,6 +209,15 @@ class Quotas:
     def may_log_in(self, sessions: int) -> Reply | None:
         """sessions: of the account, open already."""
         return replies.TOO_MANY_OF_ACCOUNT if sessions >= self._allowance.account_sessions else None
+
+    def may_send(self, account: str, now: float) -> Reply | None:
+        """One more message. Some more than allowed pass if they are sent at the same time: they count when taken."""
+        wait = self._octets.wait(account, now)
+        return replies.too_many_octets(_whole(wait)) if wait else None
+
+    def taken(self, account: str, octets: int, now: float) -> None:
+        """A message of so many octets was."""
+        self._octets.add(account, now, octets)
 
 
 def network(address: str) -> str:

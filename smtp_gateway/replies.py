@@ -110,6 +110,10 @@ def too_many_a_second(limit: int, seconds: int) -> Reply:
     return Reply(451, "4.7.0", f"Over {limit} messages a second of this account; try again in {seconds} seconds")
 
 
+def too_many_octets(seconds: int) -> Reply:
+    return Reply(451, "4.7.0", f"Too many octets of this account; try again in {seconds} seconds")
+
+
 def too_many_today(limit: int, seconds: int) -> Reply:
     return Reply(451, "4.7.0", f"{limit} messages of this account today (UTC) are all; try again in {seconds} seconds")
 

@@ -34,6 +34,7 @@
     GATEWAY_ADDRESS_SESSIONS    open at once from one address (IPv6: one /64); default: half of these
     GATEWAY_ADDRESS_CONNECTIONS from one address in a minute, default 3000
     GATEWAY_ACCOUNT_SESSIONS    open at once of one account; default: half of GATEWAY_MAX_CONNECTIONS
+    GATEWAY_ACCOUNT_OCTETS      of its messages in an hour, default 100000000000
     AWS_REGION                  or AWS_DEFAULT_REGION
     AWS_ENDPOINT_URL            takes all AWS calls, for the local system; default: AWS
     AWS_ENDPOINT_URL_<SERVICE>  takes those of one service, as AWS_ENDPOINT_URL_LAMBDA
@@ -180,6 +181,7 @@ def _allowance(number: Callable[[str, int, int], int], max_connections: int) -> 
         address_sessions=number("GATEWAY_ADDRESS_SESSIONS", default.address_sessions, 1),
         address_connections=number("GATEWAY_ADDRESS_CONNECTIONS", default.address_connections, 1),
         account_sessions=number("GATEWAY_ACCOUNT_SESSIONS", default.account_sessions, 1),
+        account_octets=number("GATEWAY_ACCOUNT_OCTETS", default.account_octets, 1),
     )
 
 

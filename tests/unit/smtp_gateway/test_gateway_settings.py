@@ -69,9 +69,9 @@ def test_health() -> None:
 def test_quotas() -> None:
     assert Settings.from_environment(GOOD).allowance == Allowance()
     assert Settings.from_environment({**GOOD, "GATEWAY_MAX_CONNECTIONS": "41"}).allowance == Allowance(21, 3000, 21)
-    names = ("ADDRESS_SESSIONS", "ADDRESS_CONNECTIONS", "ACCOUNT_SESSIONS")
+    names = ("ADDRESS_SESSIONS", "ADDRESS_CONNECTIONS", "ACCOUNT_SESSIONS", "ACCOUNT_OCTETS")
     given = {f"GATEWAY_{name}": str(number) for number, name in enumerate(names, 1)}
-    assert Settings.from_environment({**GOOD, **given}).allowance == Allowance(1, 2, 3)
+    assert Settings.from_environment({**GOOD, **given}).allowance == Allowance(1, 2, 3, 4)
 
 
 def test_limits_of_accounts() -> None:
@@ -129,6 +129,7 @@ BAD = [
     ("GATEWAY_ADDRESS_SESSIONS", "0"),
     ("GATEWAY_ADDRESS_CONNECTIONS", "0"),
     ("GATEWAY_ACCOUNT_SESSIONS", "0"),
+    ("GATEWAY_ACCOUNT_OCTETS", "-1"),
     ("GATEWAY_MESSAGES_PER_SECOND", "0"),
     ("GATEWAY_MESSAGES_PER_DAY", "-1"),
     ("GATEWAY_MAX_RECIPIENTS", "99"),

@@ -161,6 +161,18 @@ def test_an_account_sends_so_much_in_a_day(run: Run, sender: bytes) -> None:
     run(main())
 
 
+def test_an_account_sends_so_many_octets_in_an_hour(run: Run) -> None:
+    async def main() -> None:
+        async with running(Gateway(), allowance=Allowance(account_octets=31)) as gateway:
+            wire = await Wire.logged_in(gateway)
+            wire.writer.write(ENVELOPE + CONTENT + MAIL + b"\r\n")
+            heard = [await wire.reply() for _ in range(5)]
+            assert heard[3].startswith(b"250 2.0.0 queued")
+            assert heard[4] == replies.too_many_octets(117).wire  # 3600/31: there is one octet again
+
+    run(main())
+
+
 def test_two_gateways_take_no_more_than_one(run: Run) -> None:
     async def main() -> None:
         usage = FakeUsage()

@@ -224,6 +224,16 @@ def test_where_somebody_has_logged_in_others_do_not_keep_them_out(later: float, 
     assert (quotas.arrived(HERE, NOW + later) is None) is known
 
 
+def test_octets_of_an_account() -> None:
+    quotas = Quotas(Allowance(account_octets=3600))
+    quotas.taken(JO, 3599, NOW)
+    assert quotas.may_send(JO, NOW) is None
+    quotas.taken(JO, 1000, NOW)  # one may go over
+    assert quotas.may_send(JO, NOW) == replies.too_many_octets(1000)
+    assert quotas.may_send(AL, NOW) is None
+    assert quotas.may_send(JO, NOW + 1000.1) is None
+
+
 @pytest.mark.parametrize(
     ("address", "counted"),
     [
