@@ -208,6 +208,7 @@ def world(speed: float = SPEED, folder: Path | None = None) -> Iterator[World]:
         proxy = AwsProxy(("127.0.0.1", port), rules, journal)
         stack.callback(proxy.close)
         options = ["--clock-speed", f"{speed:g}", "--aws-endpoint", proxy.url]
+        options += ["--parameter", "BouncePauseLeast=1000000"]  # a tenth of all recipients bounces here
         system = stack.enter_context(local_system(*options, zone_text=zone()))
         remote = Remote(HOST, int(system.state["sink"].rpartition(":")[2]), proxy.peers, journal)
         stack.callback(remote.close)

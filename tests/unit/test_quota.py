@@ -73,7 +73,7 @@ def test_over(usage: Usage, limits: Limits, now: float, expected: Over) -> None:
 
 
 @given(
-    limits=st.builds(Limits, st.integers(1, 5000), st.integers(1, 5000)),
+    limits=st.builds(Limits, st.integers(1, 5000), st.integers(1, 50) | st.integers(1, 5000)),
     steps=st.lists(st.tuples(st.floats(0.0, 3.0), st.integers(1, 2000)), max_size=60),
 )
 def test_never_more_than_the_day_nor_faster_than_the_rate(limits: Limits, steps: list[tuple[float, int]]) -> None:
