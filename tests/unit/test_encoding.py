@@ -137,13 +137,13 @@ def test_any_body_decodes_or_is_a_permanent_error(body: str) -> None:
 @pytest.mark.parametrize(
     ("content", "form"),
     [
-        (b"a word " * 600, "base64"),
-        (b"a word " * 800, "zlib"),
+        (b"a word " * 1300, "base64"),
+        (b"a word " * 1500, "zlib"),
         (random.Random(0).randbytes(20_000), "base64"),
         (random.Random(0).randbytes(40_000) + b"a" * 10_000, "zlib"),
         (base64.encodebytes(random.Random(0).randbytes(15_000)), "base64"),
     ],
-    ids=["a small one", "a tenth of a chunk", "noise", "a chunk less", "an attachment"],
+    ids=["a small one", "a fifth of a chunk", "noise", "a chunk less", "an attachment"],
 )
 def test_what_is_compressed(content: bytes, form: str) -> None:
     assert set(json.loads(encoding.encode_submission(submission(content)))["content"]) == {form}

@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 VERSION: Final = 1
 CHUNK: Final = 65_536  # SQS bills each request per 64 KiB of payload (AWS: SQS pricing)
-SHARE: Final = CHUNK // 10  # of each message of a whole batch, which is billed by its sum
+SHARE: Final = CHUNK // 5  # ten such messages are two chunks: their batch is billed by its sum
 WORTH: Final = 0.75  # of its size: what is compressed into less is worth the time
 LARGEST_BODY: Final = 1_048_576  # SQS: of a message and of a whole batch
 MOST_INLINE: Final = 1_048_576  # octets; more isn't worth the time to find out how it packs, nor the memory unpacked
