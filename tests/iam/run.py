@@ -31,7 +31,12 @@ def gated() -> Iterator[tuple[LocalSystem, Gate, Roles]]:
             with local_system(*options) as system:
                 roles = Roles(resources(endpoint))
                 gate.roles = roles.statements()
-                yield system, gate, roles
+                try:
+                    yield system, gate, roles
+                except AssertionError as error:  # which says only what never came, not why
+                    for key, action, resource in sorted(gate.denied):
+                        error.add_note(f"denied: {key} {action} on {roles.name_of(resource)}")
+                    raise
         finally:
             gate.close()
 

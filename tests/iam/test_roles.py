@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.conditions import load
 from tests.iam.gate import Gate
 from tests.iam.matrix import DENIED, UNSEEN, denied, seen, unseen
 from tests.iam.roles import CALLERS, Roles
@@ -18,6 +19,12 @@ def after() -> Iterator[tuple[Gate, Roles]]:
     with gated() as (system, gate, roles):
         everything(system)
         yield gate, roles
+
+
+def test_every_role_is_looked_at() -> None:
+    """All but the one by which ECS itself starts the task."""
+    found = {name for name, each in load()["Resources"].items() if each["Type"] == "AWS::IAM::Role"}
+    assert found - {"GatewayExecutionRole"} == set(CALLERS.values())
 
 
 def test_nothing_that_the_relay_does_is_denied(after: tuple[Gate, Roles]) -> None:
