@@ -6,13 +6,13 @@ JSON stays ASCII. `v` is the version; the previous one still decodes (there is n
 came later is optional: left out while it has its default, and so what was queued before it decodes.
 """
 
-import base64
 import math
 import zlib
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 import orjson
+from pybase64 import b64decode, b64encode_as_string
 
 from relay.errors import PermanentError
 from relay.failure_rules import FailureClass
@@ -275,10 +275,10 @@ def _pack(data: bytes) -> tuple[str, str]:
     """The name of the form and the text, base64 in either."""
     plain = _plain_size(data)
     if plain > SHARE:
-        squeezed = base64.b64encode(zlib.compress(data, 1))
+        squeezed = b64encode_as_string(zlib.compress(data, 1))
         if len(squeezed) < WORTH * plain or _chunks(len(squeezed)) < _chunks(plain):
-            return "zlib", squeezed.decode("ascii")
-    return "base64", base64.b64encode(data).decode("ascii")
+            return "zlib", squeezed
+    return "base64", b64encode_as_string(data)
 
 
 def _unpack(packed: bytes) -> bytes:
@@ -304,7 +304,7 @@ def _decode_content(fields: dict[str, Any]) -> Content:
         case {"key": str(key), "size": int(size)}:
             return Stored(key, size)
         case {"base64": str(packed)}:
-            return Inline(base64.b64decode(packed, validate=True))
+            return Inline(b64decode(packed, validate=True))
         case {"zlib": str(packed)}:
-            return Inline(_unpack(base64.b64decode(packed, validate=True)))
+            return Inline(_unpack(b64decode(packed, validate=True)))
     raise ValueError("content is of no known form")
