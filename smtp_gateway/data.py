@@ -5,11 +5,14 @@ one's commands. So the end is CRLF.CRLF and nothing like it, and content in whic
 line ends that we don't (bare CR, bare LF) is refused, whole, once its real end has come.
 """
 
+import io
 from enum import Enum
 from typing import Final
 
 SMALL: Final = 65_536  # octets of content that need no room
 _END: Final = b"\r\n.\r\n"
+_DOT: Final = b"\r\n."
+_PIECE: Final = 262_144  # octets looked at at once: as text they take as much memory again
 
 
 class Flaw(Enum):
@@ -61,6 +64,8 @@ class Body:
     room, is read and thrown away, so memory is bounded and the session stays in step.
     """
 
+    __slots__ = ("_held", "_limit", "_most", "_no_room", "_scanned", "_share", "_stuffed", "_too_big")
+
     def __init__(self, limit: int, room: Room) -> None:
         self._limit = limit
         self._share = Share(room)
@@ -68,6 +73,7 @@ class Body:
         self._most = limit * 4 // 3 + len(_END)  # stuffed: at worst every line is "." CRLF, 3 octets made 4
         self._held = bytearray(b"\r\n")  # the end of the DATA line, for content whose first line is the dot
         self._scanned = 0
+        self._stuffed = False  # a line that starts with a dot has been met, which isn't the last
         self._too_big = False
 
     def take(self, buffer: bytearray) -> bytes | Flaw | None:
@@ -78,7 +84,7 @@ class Body:
         """
         held = self._held
         held += buffer
-        end = held.find(_END, self._scanned)
+        end = self._find_end()
         self._no_room = self._no_room or not self._share.grow((len(held) if end < 0 else end) - SMALL)
         if end < 0:
             buffer.clear()
@@ -90,13 +96,23 @@ class Body:
         if self._no_room:
             return Flaw.NO_ROOM
         with memoryview(held) as view:
-            stuffed = bytes(view[: end + 2])
+            stuffed = bytes(view[2 : end + 2])
         self._held = bytearray()
         return self._finish(stuffed)
 
     def leave(self) -> None:
         """Give the room back: what became of the content is known."""
         self._share.leave()
+
+    def _find_end(self) -> int:
+        """Most content has no line that starts with a dot: then one search finds that, and the end."""
+        held = self._held
+        if not self._stuffed:
+            dot = held.find(_DOT, self._scanned)
+            if dot < 0 or held.startswith(_END, dot):
+                return dot
+            self._stuffed = len(held) >= dot + len(_END)
+        return held.find(_END, self._scanned)
 
     def _keep_searching(self) -> None:
         held = self._held
@@ -107,11 +123,22 @@ class Body:
         self._scanned = max(0, len(held) + 1 - len(_END))
 
     def _finish(self, stuffed: bytes) -> bytes | Flaw:
-        """stuffed: with the CRLF before the first line."""
+        """stuffed: without the CRLF before the first line."""
         if b"\0" in stuffed:
             return Flaw.NUL
-        if not stuffed.count(b"\r\n") == stuffed.count(b"\n") == stuffed.count(b"\r"):
+        if has_bare_line_end(stuffed):
             return Flaw.BARE_LINE_END
-        # A line that starts with a dot loses it (RFC 5321 §4.5.2); the dot alone was the end.
-        content = stuffed.replace(b"\r\n.", b"\r\n")[2:]
+        content = stuffed
+        if self._stuffed:  # a line that starts with a dot loses it (RFC 5321 §4.5.2); the dot alone was the end
+            content = stuffed.removeprefix(b".").replace(_DOT, b"\r\n")
         return Flaw.TOO_BIG if len(content) > self._limit else content
+
+
+def has_bare_line_end(content: bytes) -> bool:
+    """A CR or LF that is not part of a CRLF (RFC 5321 §2.3.8). The decoder of universal newlines notes which kinds it
+    meets, in a third of the time that counting CR, LF and CRLF takes."""
+    decoder = io.IncrementalNewlineDecoder(None, translate=False)
+    for start in range(0, len(content), _PIECE):
+        decoder.decode(content[start : start + _PIECE].decode("latin-1"))
+    decoder.decode("", final=True)
+    return decoder.newlines not in (None, "\r\n")

@@ -44,7 +44,7 @@ class Session:
         self._last_line = limits.lines  # unless there is progress
         self._exchange: auth.Exchange = auth.Plain()
         self._room = room or Room(4 * limits.size)
-        self._body = Body(0, self._room)
+        self._body: Body | None = None  # in State.DATA
         self._mail = Mail(None)
         self._recipients: dict[str, tuple[str, str]] = {}
         self._envelope = 0  # octets of the recipients and what was asked for them
@@ -311,6 +311,7 @@ class Session:
     # Content.
 
     def _content(self) -> bytes:
+        assert self._body
         match self._body.take(self._buffer):
             case bytes(content):
                 self._go(Turn.CONTENT)
@@ -347,8 +348,9 @@ class Session:
         self._recipients = {}
         self._envelope = 0
         self._envelope_share.leave()
-        self._body.leave()
-        self._body = Body(0, self._room)
+        if self._body:
+            self._body.leave()
+            self._body = None
 
 
 def _shown(sender: Address | None) -> str:
