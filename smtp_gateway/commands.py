@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.address import Address, AddressError, parse_address
 from smtp_gateway import replies
@@ -45,8 +45,7 @@ _LIMITS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Mail:
+class Mail(NamedTuple):
     """sender: None for the null reverse-path `<>`. size: octets as announced, 0 if not.
     ret: "FULL", "HDRS" or ""; envid: as xtext, or ""."""
 
@@ -58,8 +57,7 @@ class Mail:
     envid: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Rcpt:
+class Rcpt(NamedTuple):
     """notify: "NEVER", or of "SUCCESS,FAILURE,DELAY" in this order, or ""; orcpt: type;xtext, or ""."""
 
     recipient: Address
@@ -124,7 +122,10 @@ def parse_mail(argument: bytes) -> Mail:
     match = _FROM.fullmatch(argument)
     if not match:
         raise Refused(replies.BAD_MAIL)
-    parameters = _parameters(match[2])
+    path, text = match.groups()
+    if not text:
+        return Mail(_sender(path, smtputf8=False))
+    parameters = _parameters(text)
     ret, envid = parameters.pop("RET", ""), parameters.pop("ENVID", "")
     size, body = parameters.pop("SIZE", "0"), parameters.pop("BODY", "7BIT")
     smtputf8 = "SMTPUTF8" in parameters
@@ -143,25 +144,30 @@ def parse_mail(argument: bytes) -> Mail:
         raise Refused(replies.BAD_RET)
     if envid is None or (envid and not _ENVID.fullmatch(envid)):
         raise Refused(replies.BAD_ENVID)
+    eightbit = (body or "").upper() == "8BITMIME"
+    return Mail(_sender(path, smtputf8=smtputf8), int(size or 0), eightbit, smtputf8, ret.upper(), envid)
+
+
+def _sender(path: bytes, *, smtputf8: bool) -> Address | None:
     try:
-        sender = parse_address(_text(match[1], smtputf8)) if match[1] else None
+        return parse_address(_text(path, smtputf8)) if path else None
     except AddressError as error:
         raise Refused(replies.bad_sender(error.safe)) from error
-    return Mail(sender, int(size or 0), (body or "").upper() == "8BITMIME", smtputf8, ret.upper(), envid)
 
 
 def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Rcpt:
     match = _TO.fullmatch(argument)
     if not match:
         raise Refused(replies.BAD_RCPT)
-    parameters = _parameters(match[2])
+    path, text = match.groups()
+    parameters = _parameters(text) if text else {}
     notify, orcpt = parameters.pop("NOTIFY", ""), parameters.pop("ORCPT", "")
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
-    if match[1].lower() == b"postmaster":  # RFC 5321 §4.1.1.3 means a local mailbox; a relay has none
+    if path.lower() == b"postmaster":  # RFC 5321 §4.1.1.3 means a local mailbox; a relay has none
         raise Refused(replies.NO_LOCAL_MAILBOX)
     try:
-        recipient = parse_address(_text(match[1], smtputf8))
+        recipient = parse_address(_text(path, smtputf8))
     except AddressError as error:
         raise Refused(replies.bad_recipient(error.safe)) from error
     return Rcpt(recipient, _notify(notify), _orcpt(orcpt, smtputf8))
@@ -209,9 +215,9 @@ def some_argument(argument: bytes) -> None:
         raise Refused(replies.MISSING_ARGUMENT)
 
 
-def _parameters(text: bytes | None) -> dict[str, str | None]:
+def _parameters(text: bytes) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
-    for word in filter(None, (text or b"").decode("utf-8", "surrogateescape").split(" ")):
+    for word in filter(None, text.decode("utf-8", "surrogateescape").split(" ")):
         match = _PARAMETER.fullmatch(word)
         if not match:
             raise Refused(replies.BAD_PARAMETER)

@@ -1,7 +1,9 @@
 """What a session asks its caller to do: act on the event, then call the method of Session named there."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
 from relay.address import Address
 from smtp_gateway.auth import Credentials
@@ -19,8 +21,7 @@ class Authenticate:
     credentials: Credentials
 
 
-@dataclass(frozen=True, slots=True)
-class Prove:
+class Prove(NamedTuple):
     """Find out whether the account may send now, and for the sender's domain; call `proved` or `not_proved`.
 
     sender: None for the null reverse-path, which has no domain.
@@ -30,8 +31,7 @@ class Prove:
     sender: Address | None
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """Store it, call `answered`. Addresses as text, "" for the null reverse-path; content unstuffed.
 
     ret, envid: as in commands.Mail. dsn: (notify, orcpt) of each recipient that had one of them, as in commands.Rcpt.
@@ -41,12 +41,15 @@ class Message:
     helo: str
     sender: str
     recipients: tuple[str, ...]
-    content: bytes = field(repr=False)
+    content: bytes
     eightbit: bool
     smtputf8: bool
     ret: str = ""
     envid: str = ""
-    dsn: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    dsn: Mapping[str, tuple[str, str]] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Message from {self.account}, {len(self.content)} octets"  # content belongs in no log
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,11 @@
 nothing is signed, a missing Date or Message-ID. And whom it says it is from, besides its envelope."""
 
 import re
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 
 from relay.errors import PermanentError
 from relay.header import IDENTITY_FIELDS, MAX_DOMAINS, MAX_FIELDS, MAX_HEADER, Field, Header, HeaderError
@@ -34,8 +33,7 @@ class Shown(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
-class Trace:
+class Trace(NamedTuple):
     """What the trace header tells. peer: the client's IP address. tls: the cipher suite, as IANA names it.
     received: epoch seconds. shown: of helo and peer."""
 

@@ -7,6 +7,7 @@ that no two stages can read one text as two different addresses.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from relay.errors import PermanentError
@@ -68,6 +69,7 @@ def parse_address(text: str) -> Address:
     return address
 
 
+@lru_cache(1024)  # a few domains are in most addresses
 def parse_domain(text: str) -> str:
     """A mail domain in any case, U-labels or A-labels; returns A-labels in lower case.
 
@@ -116,16 +118,17 @@ def _label_to_ascii(label: str) -> str:
 
 
 def _parse_local(text: str) -> str:
-    quoted = _QUOTED.fullmatch(text)
-    if quoted:
+    if _DOT_STRING.fullmatch(text):
+        local = text
+    elif quoted := _QUOTED.fullmatch(text):
         content = _QUOTED_PAIR.sub(r"\1", quoted[1])
         # RFC 5321 §4.1.2: "a" and a are the same; the form without quotes is the one to pass on
         local = content if _DOT_STRING.fullmatch(content) else '"' + re.sub(r'(["\\])', r"\\\1", content) + '"'
-    elif _DOT_STRING.fullmatch(text):
-        local = text
     else:
         raise AddressError("the part before the @ is not a valid mailbox name")
-    if _ENCODED_WORD.search(local):  # RFC 2047 §5: never in an address; decoded by some, it is another one
+    if "=?" in local and _ENCODED_WORD.search(
+        local
+    ):  # RFC 2047 §5: never in an address; decoded by some, it is another
         raise AddressError("the part before the @ has an encoded word")
     if not local.isascii() and any(unicodedata.category(each) in _UNFIT for each in local):
         raise AddressError("the part before the @ has a control character")

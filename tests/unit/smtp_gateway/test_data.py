@@ -50,6 +50,8 @@ def test_a_bare_line_end_is_one_that_no_crlf_has(content: bytes) -> None:
         pytest.param(b"ab\r", True, id="cr-at-the-end"),
     ],
 )
-def test_a_line_end_may_stand_where_two_pieces_meet(content: bytes, bare: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_end_may_stand_where_two_pieces_meet(
+    content: bytes, bare: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(data, "_PIECE", 3)
     assert has_bare_line_end(content) is bare

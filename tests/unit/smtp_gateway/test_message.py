@@ -1,5 +1,4 @@
 import time
-from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -194,7 +193,7 @@ def test_the_number_of_sender_domains_is_what_validate_takes(envelope: str) -> N
     ],
 )
 def test_what_the_trace_tells_of_the_client(helo: str, peer: str, shown: Shown, client: bytes) -> None:
-    trace = replace(TRACE, helo=helo, peer=peer, shown=shown, received=0.0).header()
+    trace = TRACE._replace(helo=helo, peer=peer, shown=shown, received=0.0).header()
     assert trace == (
         b"Received: " + client + b"by gw.example with ESMTPSA id 0190-id\r\n"
         b"\ttls TLS_AES_256_GCM_SHA384; Thu, 01 Jan 1970 00:00:00 +0000\r\n"
@@ -202,7 +201,7 @@ def test_what_the_trace_tells_of_the_client(helo: str, peer: str, shown: Shown, 
 
 
 def test_trace_of_smtputf8() -> None:
-    assert b" with UTF8SMTPSA id 0190-id\r\n" in replace(TRACE, smtputf8=True).header()
+    assert b" with UTF8SMTPSA id 0190-id\r\n" in TRACE._replace(smtputf8=True).header()
 
 
 def test_the_longest_line_of_the_trace_is_within_the_limit() -> None:
