@@ -70,6 +70,22 @@ def test_what_is_sent_at_once_shares_batches() -> None:
     assert [entry["MessageBody"] for batch in sqs.batches for entry in batch] == [str(n) for n in range(23)]
 
 
+def test_where_the_last_batch_had_company_the_next_waits_for_its_own() -> None:
+    sqs = Sqs()
+
+    async def use(queue: SqsQueue) -> None:
+        await send(queue, "1", "2")
+        first = asyncio.create_task(queue.send("3", group="jo"))
+        await asyncio.sleep(0)  # a turn in which it could have left
+        await asyncio.sleep(0)
+        await send(queue, "4")
+        await first
+        await send(queue, "5")
+
+    run(sqs, use)
+    assert sizes(sqs) == [2, 2, 1]
+
+
 @pytest.mark.parametrize(("linger", "at_once", "shared"), [(0.0, 1, 2), (60.0, 0, 3)], ids=["no wait", "with company"])
 def test_what_comes_a_little_later_shares_a_batch_where_that_is_wanted(
     linger: float, at_once: int, shared: int

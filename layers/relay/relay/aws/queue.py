@@ -84,7 +84,7 @@ class _Waiting:
 
 class SqsQueue:
     """url: the queue's. Belongs to one event loop, as its client does. linger: seconds that a batch with room waits for
-    company; 0: only while others are under way (LINGER), as where somebody waits for each."""
+    company; 0: only while others are under way, or where the last had company (LINGER): somebody waits for each."""
 
     def __init__(self, client: AwsClient, url: str, *, linger: float = 0.0) -> None:
         self._client = client
@@ -94,6 +94,7 @@ class SqsQueue:
         self._flights: set[asyncio.Task[None]] = set()
         self._timer: asyncio.Handle | None = None
         self._sent = 0
+        self._company = False  # the last batch had more than one
 
     async def send(self, body: str, *, group: str, delay: float = 0.0) -> None:
         """As ports.Queue; PermanentError for a body that SQS never takes (illegal characters, over 1 MiB).
@@ -120,7 +121,7 @@ class SqsQueue:
             self._launch()
         if self._waiting.entries and self._timer is None and len(self._flights) < FLIGHTS:
             loop = asyncio.get_running_loop()
-            wait = self._linger or (LINGER if self._flights else 0.0)
+            wait = self._linger or (LINGER if self._flights or self._company else 0.0)
             self._timer = loop.call_later(wait, self._flush) if wait else loop.call_soon(self._flush)
 
     def _flush(self) -> None:
@@ -131,6 +132,7 @@ class SqsQueue:
 
     def _launch(self) -> None:
         if batch := self._waiting.take():
+            self._company = len(batch) > 1
             flight = asyncio.get_running_loop().create_task(self._fly(batch))
             self._flights.add(flight)
             flight.add_done_callback(self._land)
