@@ -122,10 +122,7 @@ def parse_mail(argument: bytes) -> Mail:
     match = _FROM.fullmatch(argument)
     if not match:
         raise Refused(replies.BAD_MAIL)
-    path, text = match.groups()
-    if not text:
-        return Mail(_sender(path, smtputf8=False))
-    parameters = _parameters(text)
+    parameters = _parameters(match[2])
     ret, envid = parameters.pop("RET", ""), parameters.pop("ENVID", "")
     size, body = parameters.pop("SIZE", "0"), parameters.pop("BODY", "7BIT")
     smtputf8 = "SMTPUTF8" in parameters
@@ -144,30 +141,25 @@ def parse_mail(argument: bytes) -> Mail:
         raise Refused(replies.BAD_RET)
     if envid is None or (envid and not _ENVID.fullmatch(envid)):
         raise Refused(replies.BAD_ENVID)
-    eightbit = (body or "").upper() == "8BITMIME"
-    return Mail(_sender(path, smtputf8=smtputf8), int(size or 0), eightbit, smtputf8, ret.upper(), envid)
-
-
-def _sender(path: bytes, *, smtputf8: bool) -> Address | None:
     try:
-        return parse_address(_text(path, smtputf8)) if path else None
+        sender = parse_address(_text(match[1], smtputf8)) if match[1] else None
     except AddressError as error:
         raise Refused(replies.bad_sender(error.safe)) from error
+    return Mail(sender, int(size or 0), (body or "").upper() == "8BITMIME", smtputf8, ret.upper(), envid)
 
 
 def parse_rcpt(argument: bytes, *, smtputf8: bool) -> Rcpt:
     match = _TO.fullmatch(argument)
     if not match:
         raise Refused(replies.BAD_RCPT)
-    path, text = match.groups()
-    parameters = _parameters(text) if text else {}
+    parameters = _parameters(match[2])
     notify, orcpt = parameters.pop("NOTIFY", ""), parameters.pop("ORCPT", "")
     if parameters:
         raise Refused(replies.UNKNOWN_PARAMETER)
-    if path.lower() == b"postmaster":  # RFC 5321 §4.1.1.3 means a local mailbox; a relay has none
+    if match[1].lower() == b"postmaster":  # RFC 5321 §4.1.1.3 means a local mailbox; a relay has none
         raise Refused(replies.NO_LOCAL_MAILBOX)
     try:
-        recipient = parse_address(_text(path, smtputf8))
+        recipient = parse_address(_text(match[1], smtputf8))
     except AddressError as error:
         raise Refused(replies.bad_recipient(error.safe)) from error
     return Rcpt(recipient, _notify(notify), _orcpt(orcpt, smtputf8))
@@ -215,8 +207,10 @@ def some_argument(argument: bytes) -> None:
         raise Refused(replies.MISSING_ARGUMENT)
 
 
-def _parameters(text: bytes) -> dict[str, str | None]:
+def _parameters(text: bytes | None) -> dict[str, str | None]:
     found: dict[str, str | None] = {}
+    if not text:
+        return found
     for word in filter(None, text.decode("utf-8", "surrogateescape").split(" ")):
         match = _PARAMETER.fullmatch(word)
         if not match:

@@ -126,9 +126,7 @@ def _parse_local(text: str) -> str:
         local = content if _DOT_STRING.fullmatch(content) else '"' + re.sub(r'(["\\])', r"\\\1", content) + '"'
     else:
         raise AddressError("the part before the @ is not a valid mailbox name")
-    if "=?" in local and _ENCODED_WORD.search(
-        local
-    ):  # RFC 2047 §5: never in an address; decoded by some, it is another
+    if _ENCODED_WORD.search(local):  # RFC 2047 §5: never in an address; decoded by some, it is another one
         raise AddressError("the part before the @ has an encoded word")
     if not local.isascii() and any(unicodedata.category(each) in _UNFIT for each in local):
         raise AddressError("the part before the @ has a control character")
