@@ -223,7 +223,8 @@ def postfix(
     (folder / "etc/main.cf").write_text(main.lstrip())
     (folder / "etc/master.cf").write_text(master.lstrip())
     command = [str(POSTFIX), "-c", str(folder / "etc")]
-    with running([*command, "start-fg"], port, folder / "log"):
+    # The master listens in the order of its table: who waits for the last port has all.
+    with running([*command, "start-fg"], tls_port or port, folder / "log"):
         try:
             yield Peer(port, folder / "mail/box/new", tls_port)
         finally:  # its master leaves our process group

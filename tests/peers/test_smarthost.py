@@ -93,7 +93,7 @@ def is_ours_and_later(reply: RecipientReply) -> bool:
 @pytest.mark.parametrize("implicit", [False, True], ids=["STARTTLS", "implicit TLS"])
 def test_relayed_byte_for_byte_for_who_has_the_login(peer: Peer, authority: Authority, implicit: bool) -> None:
     replies = send(peer.tls_port if implicit else peer.port, authority, A, B, implicit=implicit, times=2)
-    assert [(reply.ok, reply.enhanced) for reply in replies] == [(True, "2.0.0")] * 4
+    assert [(reply.ok, reply.enhanced) for reply in replies] == [(True, "2.0.0")] * 4, replies
     assert {reply.tls for reply in replies} == {"TLSv1.3 verified"}
     assert {reply.remote for reply in replies} == {f"{HOST}[127.0.0.1]"}
     for stored in peer.contents(2):
