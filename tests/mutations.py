@@ -212,8 +212,8 @@ MUTATIONS: Final = (
         3,
         "send to recipients that have their final state",
         "layers/relay/relay/deliver.py",
-        "tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))",
-        "delivery.rcpt_to",
+        "tuple(each for each in recipients if not _is_final(entry.outcomes, each))",
+        "recipients",
         "tests/unit/test_deliver.py::test_only_recipients_that_are_not_final_yet_are_sent_to",
     ),
     Mutation(

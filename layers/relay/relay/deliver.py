@@ -30,7 +30,8 @@ from typing import Final
 
 from relay.encoding import encode_delivery, encode_report
 from relay.errors import TemporaryError
-from relay.failure import Ends, dead, judge
+from relay.failure import Ends, dead
+from relay.judgement import delivered, failed, waits
 from relay.outcome import Outcome, Report, State, cancelled
 from relay.owners import Owners
 from relay.ports import (
@@ -50,12 +51,13 @@ from relay.ports import (
 )
 from relay.retry import LEAST, RetryPolicy, hop
 from relay.room import MEMORY, Room
-from relay.submission import NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key, dsn_of
+from relay.submission import NO_DSN, NOTHING_ASKED, Content, Delivery, Inline, Stored, content_key, dsn_of
 from relay.suppression import in_force, key, lifted, refused
 
 SETTLE_ROOM: Final = 15.0  # seconds kept of every attempt to note what became of it
 START_ROOM: Final = 90.0  # with less left no attempt is begun: the least wait for an answer, and to get there
 LONGEST_PAUSE: Final = 5.0
+NONE: Final[tuple[Outcome, ...]] = ()
 SMALL: Final = 16_384  # octets of content that may travel with a message that only waits, or with a report
 
 
@@ -175,22 +177,26 @@ class Deliver:
     async def _attempt(
         self, delivery: Delivery, entry: LedgerEntry, owner: str, deadline: float, *, stopped: str
     ) -> None:
-        recipients = tuple(each for each in delivery.rcpt_to if not _is_final(entry.outcomes, each))
-        noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
+        recipients, noted = delivery.rcpt_to, NONE
+        if entry.outcomes:
+            recipients = tuple(each for each in recipients if not _is_final(entry.outcomes, each))
+            noted = tuple(entry.outcomes[each] for each in recipients if each in entry.outcomes)
         if len(noted) == len(recipients) and all(outcome.attempt == delivery.attempt for outcome in noted):
             # Sent and settled before: only what follows is left to do.
             outcomes, known, checked = noted, entry.outcomes, Checked()
         else:
             checked = await self._suppressions.check(delivery.id, delivery.account, tuple(map(key, recipients)))
             outcomes = await self._decide(delivery, recipients, checked, deadline, stopped=stopped)
-            known = {**entry.outcomes, **{outcome.recipient: outcome for outcome in outcomes}}
-        final = all(outcome.state.final for outcome in known.values())
+            known = {outcome.recipient: outcome for outcome in outcomes}
+            if entry.outcomes:
+                known = {**entry.outcomes, **known}
+        final = State.DEFERRED not in [outcome.state for outcome in known.values()]
         if outcomes is not noted or final:
             await self._settle(delivery, owner, outcomes, final, deadline + self._timing.settle)
         if outcomes is not noted:
             for outcome in outcomes:
                 self._observe(delivery, outcome)
-        if not all(outcome.state is State.DELIVERED for outcome in outcomes):
+        if not _all_delivered(outcomes):
             delivery = delivery._replace(content=await self._stored(delivery))
         await self._report(delivery, tuple(known.values()) if final else outcomes)
         if not final:
@@ -206,7 +212,7 @@ class Deliver:
         if checked.cancelled:
             return tuple(cancelled(each, attempt=attempt, now=now) for each in recipients)
         if stopped:
-            return self._judged(delivery, tuple(_waits(each, stopped) for each in recipients))
+            return self._judged(delivery, tuple(waits(each, stopped) for each in recipients))
         barred = in_force(checked, recipients, now) if checked.known else {}
         if not barred:
             return await self._send(delivery, recipients, deadline)
@@ -232,14 +238,14 @@ class Deliver:
                 content = await self._content.get(key)
         content = delivery.signature.encode("ascii") + content  # no copy where there is none
         replies = await self._transport.send(delivery, recipients, content, deadline=deadline)
-        if all(each.put_off for each in replies) and self._may_be_put_off(delivery):
+        if 0.0 not in [each.put_off for each in replies] and self._may_be_put_off(delivery):
             raise _PutOffError(max(each.put_off for each in replies))
         return self._judged(delivery, replies)
 
     def _judged(self, delivery: Delivery, replies: tuple[RecipientReply, ...]) -> tuple[Outcome, ...]:
         attempt, now = delivery.attempt, self._clock.now()
-        if all(each.ok for each in replies):
-            return tuple(_delivered(each, attempt, now) for each in replies)
+        if False not in [each.ok for each in replies]:
+            return tuple([delivered(each, attempt, now) for each in replies])
         chance = self._chance()
         clock = {
             Ends.NOW: None,
@@ -250,9 +256,9 @@ class Deliver:
         }
         gone = dead(replies)
         return tuple(
-            _delivered(each, attempt, now)
+            delivered(each, attempt, now)
             if each.ok
-            else _failed(each, attempt, now, clock, is_dead=each.recipient in gone)
+            else failed(each, attempt, now, clock, is_dead=each.recipient in gone)
             for each in replies
         )
 
@@ -287,7 +293,7 @@ class Deliver:
             tried=delivery.tried,
             ret=delivery.ret,
             envid=delivery.envid,
-            dsn=dsn_of(delivery.dsn, (outcome.recipient for outcome in outcomes)),
+            dsn=dsn_of(delivery.dsn, (outcome.recipient for outcome in outcomes)) if delivery.dsn else NO_DSN,
             proved=delivery.proved,
         )
         await self._reports.send(encode_report(report), group=delivery.account)
@@ -322,8 +328,10 @@ class Deliver:
 
     async def _quotable(self, delivery: Delivery, outcomes: tuple[Outcome, ...]) -> Content | None:
         """What a notice about these outcomes may quote: of a success the header, which the queue can carry."""
-        if any(outcome.state is not State.DELIVERED for outcome in outcomes):
+        if not _all_delivered(outcomes):
             return await self._stored(delivery)
+        if not delivery.dsn:
+            return None
         if not any(delivery.dsn.get(outcome.recipient, NOTHING_ASKED).wants("SUCCESS") for outcome in outcomes):
             return None
         match delivery.content:
@@ -343,56 +351,9 @@ class Deliver:
                 return Stored(key, len(data))
 
 
+def _all_delivered(outcomes: tuple[Outcome, ...]) -> bool:
+    return [outcome.state for outcome in outcomes].count(State.DELIVERED) == len(outcomes)
+
+
 def _is_final(outcomes: Mapping[str, Outcome], recipient: str) -> bool:
     return recipient in outcomes and outcomes[recipient].state.final
-
-
-def _waits(recipient: str, why: str) -> RecipientReply:
-    """On the clock of the retries: what was stopped by mistake is not lost, and the rest can be cancelled."""
-    return RecipientReply(recipient, False, False, 451, "4.7.13", why)  # IANA: X.7.13, user account disabled
-
-
-def _delivered(reply: RecipientReply, attempt: int, now: float) -> Outcome:
-    return Outcome(
-        reply.recipient,
-        State.DELIVERED,
-        now,
-        attempt,
-        reply.code,
-        reply.enhanced,
-        reply.text,
-        reply.remote,
-        reply.tls,
-        dsn=reply.dsn,
-        via=reply.via,
-    )
-
-
-def _failed(
-    reply: RecipientReply, attempt: int, now: float, clock: Mapping[Ends, float | None], *, is_dead: bool
-) -> Outcome:
-    """clock: when the next attempt is due; None if there is to be none."""
-    judged = judge(reply.code, reply.enhanced, reply.text, reply.stage, reply.remote)
-    next_due = clock[judged.ends]
-    if next_due is not None:
-        state = State.DEFERRED
-    elif judged.ends is Ends.NOW:
-        state = State.BOUNCED
-    else:
-        state = State.EXPIRED
-    return Outcome(
-        reply.recipient,
-        state,
-        now,
-        attempt,
-        reply.code,
-        reply.enhanced,
-        reply.text,
-        reply.remote,
-        reply.tls,
-        next_due=next_due or 0.0,
-        dsn=reply.dsn,
-        failure=judged.failure,
-        dead=is_dead,
-        via=reply.via,
-    )

@@ -56,24 +56,27 @@ def fits_inline(content: bytes, copies: int = 1) -> bool:
 
 
 def encode_submission(submission: Submission) -> str:
-    return dump(_outer("submission", submission) | _inner(submission) | _later(submission))
+    return dump({**_outer("submission", submission), **_inner(submission), **_later(submission)})
 
 
 def encode_delivery(delivery: Delivery) -> str:
     part = {"domain": delivery.domain, "chunk": delivery.chunk, "notice": delivery.notice}
-    return dump(_outer("delivery", delivery) | part | _inner(delivery) | _later(delivery))
+    return dump({**_outer("delivery", delivery), **part, **_inner(delivery), **_later(delivery)})
 
 
 def encode_report(report: Report) -> str:
-    part = {
-        "domain": report.domain,
-        "chunk": report.chunk,
-        "stage": report.stage,
-        "outcomes": [encode_outcome(outcome) for outcome in report.outcomes],
-        "content": None if report.content is None else _encode_content(report.content),
-        "notice": report.notice,
-    }
-    return dump(_outer("report", report) | part | _later(report))
+    return dump(
+        {
+            **_outer("report", report),
+            "domain": report.domain,
+            "chunk": report.chunk,
+            "stage": report.stage,
+            "outcomes": [encode_outcome(outcome) for outcome in report.outcomes],
+            "content": None if report.content is None else _encode_content(report.content),
+            "notice": report.notice,
+            **_later(report),
+        }
+    )
 
 
 def decode_submission(body: str) -> Submission:
@@ -103,9 +106,14 @@ def encode_outcome(outcome: Outcome) -> dict[str, Any]:
         "tls": outcome.tls,
         "next_due": outcome.next_due,
     }
-    for name in ("dsn", "failure", "dead", "via"):  # came later
-        if value := getattr(outcome, name):
-            fields[name] = value
+    if outcome.dsn:  # from here on such as came later
+        fields["dsn"] = True
+    if outcome.failure:
+        fields["failure"] = outcome.failure
+    if outcome.dead:
+        fields["dead"] = True
+    if outcome.via:
+        fields["via"] = outcome.via
     return fields
 
 
@@ -164,7 +172,7 @@ def _later(thing: Submission | Delivery | Report) -> dict[str, Any]:
         fields["envid"] = thing.envid
     if thing.dsn:
         fields["dsn"] = {recipient: tuple(asked) for recipient, asked in thing.dsn.items()}
-    if not isinstance(thing, Submission) and thing.proved != NOTHING_PROVED:
+    if not isinstance(thing, Submission) and thing.proved is not NOTHING_PROVED and thing.proved != NOTHING_PROVED:
         fields["proved"] = {"receipts": thing.proved.receipts, "warnings": thing.proved.warnings}
     if isinstance(thing, Delivery) and thing.signature:
         fields["signature"] = thing.signature

@@ -54,7 +54,7 @@ class Attempt:
 
     def replies(self) -> tuple[RecipientReply, ...]:
         """One for each recipient, in order."""
-        return tuple(self._known[recipient] for recipient in self._recipients)
+        return tuple([self._known[recipient] for recipient in self._recipients])
 
     def _set(
         self, recipient: str, reply: Reply, remote: str, tls: str, stage: Stage, *, over: bool, dsn: bool = False
@@ -63,4 +63,4 @@ class Attempt:
             recipient, reply.ok, reply.permanent, reply.code, reply.enhanced, reply.text, remote, tls, dsn, stage
         )
         if over:
-            self.pending = tuple(each for each in self.pending if each != recipient)
+            self.pending = tuple([each for each in self.pending if each != recipient])

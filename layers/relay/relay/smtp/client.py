@@ -43,8 +43,9 @@ class TlsFailedError(Exception):
 class Connection(asyncio.BufferedProtocol):
     """An SMTP session. Use `relay.smtp.connect` to make one.
 
-    host, address: the remote. tls: "TLSv1.3", "TLSv1.3 verified" or "". capabilities: after EHLO.
-    transactions: how many were run. opened: loop time. order: what is known of how it answers.
+    host: the remote's. remote: it and its address, as in Outcome. tls: "TLSv1.3", "TLSv1.3 verified" or "".
+    capabilities: after EHLO. transactions: how many were run. opened: loop time. order: what is known of how it
+    answers.
 
     Exchanges may overlap (RFC 2920 §3.1): one's envelope is written behind the other's content, and its answers are
     those that come after the other's.
@@ -52,7 +53,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def __init__(self, host: str, address: str, limits: Limits) -> None:
         self.host = host
-        self.address = address
+        self.remote = f"{host}[{address}]"
         self.tls = ""
         self.capabilities = Capabilities()
         self.transactions = 0
@@ -74,10 +75,6 @@ class Connection(asyncio.BufferedProtocol):
         self._expires = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._broken = ""
-
-    @property
-    def remote(self) -> str:
-        return f"{self.host}[{self.address}]"
 
     @property
     def in_use(self) -> bool:

@@ -119,6 +119,9 @@ NO_8BITMIME: Final = Reply.ours(554, "5.6.3", "the remote server does not take 8
 NO_SMTPUTF8: Final = Reply.ours(553, "5.6.7", "the remote server does not take internationalized mail (SMTPUTF8)")
 NO_TIME: Final = Reply.ours(451, "4.4.7", "no time left in this attempt")  # also for who wasn't asked about
 CLOSING: Final = 421
+_NEXT_RCPT: Final = Ask(b"", Phase.RCPT)
+_NOT_ASKED: Final = Answer(NO_TIME, Phase.RCPT)
+_NEXT_DATA: Final = Ask(b"", Phase.DATA)
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f]")
 
 
@@ -172,19 +175,21 @@ def transaction(
     envelope = _pipelined(lines, pace) if offered.pipelining else _step_by_step(lines, pace)
     replies, data = yield from envelope
     answers, closing = _envelope_answers(replies, len(taken))
-    accepted = any(answer.reply.ok for answer in answers)
+    taking = [answer.reply.ok for answer in answers]
+    accepted, done = True in taking, False
     if data is not None and not closing:
         if data.code == 354:
             # A pipelined DATA may be taken although no recipient was: RFC 2920 §3.1 has us send the dot alone.
-            last = all(answer.reply.ok for answer in answers)  # else another transaction may be for the rest
+            last = False not in taking  # else another transaction may be for the rest
             decided = yield Ask(message.stuffed, Phase.CONTENT, last) if accepted else Ask(b".\r\n", Phase.DATA)
-            phase = Phase.CONTENT
+            phase, done = Phase.CONTENT, accepted
         else:
             decided, phase = data, Phase.DATA
-        _refuse_nonsense(decided, ok=phase is Phase.CONTENT)
-        answers = [Answer(decided, phase) if answer.reply.ok else answer for answer in answers]
+        if decided.code // 100 == 3 or (decided.ok and phase is Phase.DATA):
+            raise ProtocolError(f"reply {decided.code} to {phase.value} makes no sense")
+        final = Answer(decided, phase)
+        answers = [final if ok else answer for ok, answer in zip(taking, answers, strict=True)]
         closing = decided.code == CLOSING
-    done = any(answer.phase is Phase.CONTENT for answer in answers)
     if len(taken) < len(recipients):
         by_recipient = dict(zip(taken, answers, strict=True))
         unsent = Answer(NO_SMTPUTF8, Phase.HELLO)
@@ -211,7 +216,7 @@ def _pipelined(lines: list[bytes], pace: Callable[[int], int]) -> Exchange[tuple
         data = b"".join(lines[asked:upto]) + (b"DATA\r\n" if upto == len(lines) else b"")
         asked = upto
         while len(replies) < asked:
-            reply = yield Ask(data, Phase.RCPT if replies else Phase.MAIL)
+            reply = yield Ask(data, Phase.RCPT if replies else Phase.MAIL) if data else _NEXT_RCPT
             replies.append(reply)
             data = b""
             if reply.code == CLOSING:
@@ -219,7 +224,7 @@ def _pipelined(lines: list[bytes], pace: Callable[[int], int]) -> Exchange[tuple
         if not replies[0].ok and asked < len(lines):
             return replies, None
     if asked == len(lines):
-        return replies, (yield Ask(b"", Phase.DATA))
+        return replies, (yield _NEXT_DATA)
     return replies, (yield from _data(replies))
 
 
@@ -247,23 +252,19 @@ def _envelope_answers(replies: list[Reply], recipients: int) -> tuple[list[Answe
     early (MAIL refused, 421) answers all that follow; pace's end, nobody."""
     closing = False
     for reply in replies:
-        _refuse_nonsense(reply, ok=True)
+        if reply.code // 100 == 3:
+            raise ProtocolError(f"reply {reply.code} to the envelope makes no sense")
         closing = closing or reply.code == CLOSING
     mail, *rest = replies
     if not mail.ok:
         return [Answer(mail, Phase.MAIL)] * recipients, closing
     answers = [Answer(reply, Phase.RCPT) for reply in rest]
-    last = Answer(NO_TIME, Phase.RCPT)
+    last = _NOT_ASKED
     if closing:
         # Nobody gets the message in this session, so "ok" so far is none.
         last = Answer(replies[-1], Phase.RCPT)
         answers = [last if answer.reply.ok else answer for answer in answers]
     return answers + [last] * (recipients - len(answers)), closing
-
-
-def _refuse_nonsense(reply: Reply, *, ok: bool) -> None:
-    if reply.code // 100 == 3 or (reply.ok and not ok):
-        raise ProtocolError(f"reply {reply.code} makes no sense here")
 
 
 def _unmet(offered: Capabilities, message: Message) -> Reply | None:
@@ -303,7 +304,7 @@ def _parameter(name: str, value: str) -> bytes:
 
 def _path(address: str) -> bytes:
     """ValueError for what would end the command early: the gateway let it in, so it is our bug."""
-    if _CONTROL.search(address):
+    if not address.isprintable() and _CONTROL.search(address):
         raise ValueError("control character in an envelope address")
     return address.encode("utf-8")
 

@@ -286,36 +286,42 @@ class SmtpTransport:
             if not pace(0):
                 break
             recipients = rest
-        await self._release(connection, slot, usable=result.usable, reset=result.reset, until=until)
+        if result.usable:
+            await self._release(connection, slot, reset=result.reset, until=until)
+            return True
+        connection.close()
         closing = any(reply.code == protocol.CLOSING and phase is Phase.MAIL for reply, phase in result.answers)
         return not (closing and connection.transactions > 1)  # an old connection's 421 says nothing of a new one
 
-    async def _release(self, connection: Connection, slot: Slot, *, usable: bool, reset: bool, until: float) -> None:
+    async def _release(self, connection: Connection, slot: Slot, *, reset: bool, until: float) -> None:
         try:
-            if usable and (not reset or await connection.run(protocol.reset(), until=until)):
+            if not reset or await connection.run(protocol.reset(), until=until):
                 slot.keep(connection)
-                return
+            else:
+                connection.close()
         except BrokenError:
-            return
-        connection.close()
+            pass
 
 
 def _note(attempt: Attempt, connection: Connection, recipients: tuple[str, ...], result: Result) -> tuple[str, ...]:
     """The answers into `attempt`; returns those recipients that another transaction of the session is for."""
-    sent = any(phase is Phase.CONTENT for _, phase in result.answers)
-    rest = []
+    remote, tls, dsn, rest = connection.remote, connection.tls, connection.capabilities.dsn, []
     for recipient, (reply, phase) in zip(recipients, result.answers, strict=True):
-        if reply is NO_TIME or (sent and phase is Phase.RCPT and reply.code == TOO_MANY and reply.enhanced in ENOUGH):
+        if reply is NO_TIME or (phase is Phase.RCPT and not result.reset and _were_enough(reply)):
             rest.append(recipient)
         if phase is Phase.HELLO:  # of what the message needs: another host may have it
-            attempt.fail(reply, connection.remote, connection.tls, phase=phase, only=(recipient,))
+            attempt.fail(reply, remote, tls, phase=phase, only=(recipient,))
         elif reply is not NO_TIME:
             over = reply.ok or reply.permanent or phase is Phase.CONTENT
-            dsn = connection.capabilities.dsn
-            attempt.note(recipient, reply, connection.remote, connection.tls, phase=phase, over=over, dsn=dsn)
+            attempt.note(recipient, reply, remote, tls, phase=phase, over=over, dsn=dsn)
     if rest:
-        attempt.fail(NO_TIME, connection.remote, connection.tls, phase=Phase.RCPT)
+        attempt.fail(NO_TIME, remote, tls, phase=Phase.RCPT)
     return tuple(rest)
+
+
+def _were_enough(reply: Reply) -> bool:
+    """The recipients before, for one transaction (RFC 5321 §4.5.3.1.10)."""
+    return reply.code == TOO_MANY and reply.enhanced in ENOUGH
 
 
 def _prepared(delivery: Delivery, content: bytes) -> Message:
