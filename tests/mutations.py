@@ -316,7 +316,7 @@ MUTATIONS: Final = (
     Mutation(
         5,
         "bounce what a remote puts off",
-        "layers/relay/relay/deliver.py",
+        "layers/relay/relay/judgement.py",
         "    elif judged.ends is Ends.NOW:",
         "    elif judged.ends is not Ends.MENDED:",
         "tests/unit/test_deliver.py::test_states",

@@ -5,7 +5,7 @@ is a part of our own), unless it says more.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from types import MappingProxyType
 from typing import NamedTuple, Protocol
@@ -164,8 +164,7 @@ class LedgerEntry(NamedTuple):
         return self.final and not self.owner
 
 
-@dataclass(frozen=True, slots=True)
-class Claimed:
+class Claimed(NamedTuple):
     """The claim is ours (entry.owner is who we said we are): send to the recipients not final in `entry`."""
 
     entry: LedgerEntry
@@ -249,12 +248,11 @@ class Suppression:
         return not self.id
 
 
-@dataclass(frozen=True, slots=True)
-class Checked:
+class Checked(NamedTuple):
     """cancelled: the whole message is. known: by address, also such as is not in force any more."""
 
     cancelled: bool = False
-    known: Mapping[str, Suppression] = field(default_factory=dict)
+    known: Mapping[str, Suppression] = MappingProxyType({})
 
 
 class Suppressions(Protocol):

@@ -3,8 +3,6 @@
 import asyncio
 from typing import Final
 
-from relay.submission import Delivery, Stored
-
 MEMORY: Final = 192 * 1024 * 1024  # octets of stored content held at once, in a function of 512 MB
 COPIES: Final = 3  # of content in memory: loaded, dot-stuffed, in the socket's buffer
 
@@ -17,10 +15,9 @@ class Room:
         self._left = octets
         self._waiting: set[asyncio.Future[None]] = set()
 
-    async def take(self, delivery: Delivery) -> int:
-        """What `delivery` needs, once it is there; `give` it back."""
-        size = delivery.content.size * COPIES if isinstance(delivery.content, Stored) else 0
-        need = min(size, self._all)
+    async def take(self, size: int) -> int:
+        """What content of `size` octets needs, once it is there; `give` it back."""
+        need = min(size * COPIES, self._all)
         while self._left < need:
             turn = asyncio.get_running_loop().create_future()
             self._waiting.add(turn)

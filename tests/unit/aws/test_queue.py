@@ -31,7 +31,7 @@ class Sqs:
         self.gate.set()
         self._answer = answer or (lambda _, entries: succeed(*entries))
 
-    async def json(self, service: str, target: str, text: str) -> Any:
+    async def json(self, service: str, target: str, text: bytes) -> Any:
         payload = json.loads(text)
         assert (service, target, payload["QueueUrl"]) == ("sqs", "AmazonSQS.SendMessageBatch", URL)
         self.batches.append(payload["Entries"])

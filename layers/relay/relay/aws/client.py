@@ -21,7 +21,7 @@ from relay.aws.http import Message, NotConnectedError, Origin, Pool
 from relay.aws.response import Response
 from relay.aws.signing import Credentials, Request, sign
 from relay.errors import FaultError, OutageError
-from relay.json_text import dump
+from relay.json_text import dump_bytes
 from relay.settings import SettingsError
 
 AWAY: Final = "a service that the relay needs is not available"
@@ -113,15 +113,15 @@ class AwsClient:
         return cls(region, environment.get(ENDPOINT) or None, endpoint_urls=services, credentials=given)
 
     async def json(
-        self, service: str, target: str, payload: Mapping[str, Any] | str, *, version: str = "1.0"
+        self, service: str, target: str, payload: Mapping[str, Any] | bytes, *, version: str = "1.0"
     ) -> dict[str, Any]:
-        """A call of the AWS JSON protocol. target: such as "AmazonSQS.SendMessageBatch". payload: a str is JSON.
+        """A call of the AWS JSON protocol. target: such as "AmazonSQS.SendMessageBatch". payload: bytes are JSON.
         version: of the protocol.
 
         OutageError when all tries failed; AwsError when AWS refused it.
         """
         headers = (("content-type", f"application/x-amz-json-{version}"), ("x-amz-target", target))
-        body = (payload if isinstance(payload, str) else dump(payload)).encode()
+        body = payload if isinstance(payload, bytes) else dump_bytes(payload)
         response = await self.call(target, await self.request(service, "POST", "/", headers, body), body)
         answer = _fields(response.body)
         if answer is None:

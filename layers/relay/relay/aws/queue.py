@@ -11,11 +11,12 @@ import random
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, Final
 
 from relay.aws.client import AWAY, AwsClient
 from relay.errors import FaultError, OutageError, PermanentError, RelayError, TemporaryError
-from relay.json_text import dump
+from relay.json_text import dump_bytes
 
 ENTRIES: Final = 10
 BYTES: Final = 1_048_576
@@ -31,20 +32,13 @@ _GROUP: Final = re.compile(r"[!-~]{1,128}")
 
 @dataclass(slots=True, eq=False)
 class _Entry:
-    """body: as a JSON string. size: octets of it as SQS counts them."""
+    """json: of the request. size: octets of the body as SQS counts them."""
 
     id: str
-    body: str
+    json: bytes
     size: int
-    group: str
-    delay: int
     done: asyncio.Future[None]
     tries: int = 0
-
-    def as_json(self) -> str:
-        delay = f',"DelaySeconds":{self.delay}' if self.delay else ""
-        group = dump(self.group)
-        return f'{{"Id":"{self.id}","MessageBody":{self.body},"MessageGroupId":{group}{delay}}}'
 
     def succeed(self) -> None:
         if not self.done.done():
@@ -102,10 +96,11 @@ class SqsQueue:
         A caller that is cancelled may still have sent; it doesn't disturb those it shares a batch with.
         """
         quoted, size = _quote(body)
-        seconds = min(max(math.ceil(delay), 0), LONGEST_DELAY)
-        loop = asyncio.get_running_loop()
         self._sent += 1
-        entry = _Entry(str(self._sent), quoted, size, _group(group), seconds, loop.create_future())
+        id = str(self._sent)
+        later = b',"DelaySeconds":%d' % min(math.ceil(delay), LONGEST_DELAY) if delay > 0 else b""
+        json = b'{"Id":"%b","MessageBody":%b,"MessageGroupId":%b%b}' % (id.encode(), quoted, _group(group), later)
+        entry = _Entry(id, json, size, asyncio.get_running_loop().create_future())
         self._waiting.add(entry)
         self._pump()
         await entry.done
@@ -142,8 +137,8 @@ class SqsQueue:
         self._pump()
 
     async def _fly(self, batch: list[_Entry]) -> None:
-        entries = ",".join(entry.as_json() for entry in batch)
-        payload = f'{{"QueueUrl":{dump(self._url)},"Entries":[{entries}]}}'
+        entries = b",".join([entry.json for entry in batch])
+        payload = b'{"QueueUrl":%b,"Entries":[%b]}' % (dump_bytes(self._url), entries)
         try:
             answer = await self._client.json("sqs", "AmazonSQS.SendMessageBatch", payload)
         except TemporaryError as error:
@@ -187,11 +182,11 @@ def _by_id(answer: dict[str, Any], name: str) -> dict[str, dict[str, Any]]:
     return {str(each.get("Id")): each for each in known if isinstance(each, dict)}
 
 
-def _quote(body: str) -> tuple[str, int]:
+def _quote(body: str) -> tuple[bytes, int]:
     """`body` as a JSON string, and its octets as SQS counts them; PermanentError if it never takes it."""
-    quoted = dump(body)
+    quoted = dump_bytes(body)
     # as our bodies are: ASCII, and nothing but quotes had to be escaped, so no control characters
-    plain = body.isascii() and "\\" not in body and len(quoted) == len(body) + 2 + body.count('"')
+    plain = body.isascii() and len(quoted.replace(b'"', b"")) == len(body)
     if not body or (not plain and _ILLEGAL.search(body)):
         raise PermanentError("the message is not legal text for the queue")
     size = len(body) if plain else len(body.encode())
@@ -200,6 +195,7 @@ def _quote(body: str) -> tuple[str, int]:
     return quoted, size
 
 
-def _group(name: str) -> str:
-    """`name` where it is a legal MessageGroupId (printable ASCII, at most 128), else its hash."""
-    return name if _GROUP.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest()
+@lru_cache(1024)
+def _group(name: str) -> bytes:
+    """As JSON: `name` where it is a legal MessageGroupId (printable ASCII, at most 128), else its hash."""
+    return dump_bytes(name if _GROUP.fullmatch(name) else hashlib.sha256(name.encode()).hexdigest())

@@ -19,19 +19,25 @@ STAGES = {
 
 
 class Attempt:
-    """pending: the recipients that another host may still be tried for."""
-
     def __init__(self, recipients: tuple[str, ...]) -> None:
         self._recipients = recipients
         self._known: dict[str, RecipientReply] = {}
-        self._heard: set[str] = set()
-        self.pending = recipients
+        self._heard: set[str] = set()  # who got an answer and is pending yet
+        self._pending = dict.fromkeys(recipients)
+
+    @property
+    def pending(self) -> tuple[str, ...]:
+        """The recipients that another host may still be tried for."""
+        return tuple(self._pending)
 
     def note(self, recipient: str, reply: Reply, remote: str, tls: str, *, phase: Phase, over: bool, dsn: bool) -> None:
         """The remote's answer for this recipient, to what `phase` says. over: for this attempt, too. dsn: it offers
         DSN."""
-        self._heard.add(recipient)
-        self._set(recipient, reply, remote, tls, STAGES[phase], over=over, dsn=dsn)
+        self._known[recipient] = _answer(recipient, reply, remote, tls, STAGES[phase], dsn=dsn)
+        if over:
+            self._pending.pop(recipient, None)
+        else:
+            self._heard.add(recipient)
 
     def fail(
         self,
@@ -50,17 +56,16 @@ class Attempt:
         for recipient in self.pending if only is None else only:
             known = self._known.get(recipient)
             if over or (recipient not in self._heard and (known is None or known.permanent or not reply.permanent)):
-                self._set(recipient, reply, remote, tls, stage, over=over)
+                self._known[recipient] = _answer(recipient, reply, remote, tls, stage, dsn=False)
+                if over:
+                    self._pending.pop(recipient, None)
 
     def replies(self) -> tuple[RecipientReply, ...]:
         """One for each recipient, in order."""
         return tuple([self._known[recipient] for recipient in self._recipients])
 
-    def _set(
-        self, recipient: str, reply: Reply, remote: str, tls: str, stage: Stage, *, over: bool, dsn: bool = False
-    ) -> None:
-        self._known[recipient] = RecipientReply(
-            recipient, reply.ok, reply.permanent, reply.code, reply.enhanced, reply.text, remote, tls, dsn, stage
-        )
-        if over:
-            self.pending = tuple([each for each in self.pending if each != recipient])
+
+def _answer(recipient: str, reply: Reply, remote: str, tls: str, stage: Stage, *, dsn: bool) -> RecipientReply:
+    return RecipientReply(
+        recipient, reply.ok, reply.permanent, reply.code, reply.enhanced, reply.text, remote, tls, dsn, stage
+    )
