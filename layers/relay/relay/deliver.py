@@ -211,14 +211,14 @@ class Deliver:
         self, delivery: Delivery, recipients: tuple[str, ...], checked: Checked, deadline: float, *, stopped: str
     ) -> tuple[Outcome, ...]:
         """One outcome for each of `recipients`, from a server or from what stops it before one is asked."""
+        if not (checked.cancelled or stopped or checked.known):
+            return await self._send(delivery, recipients, deadline)
         attempt, now = delivery.attempt, self._clock.now()
         if checked.cancelled:
             return tuple(cancelled(each, attempt=attempt, now=now) for each in recipients)
         if stopped:
             return self._judged(delivery, tuple(waits(each, stopped) for each in recipients))
-        barred = in_force(checked, recipients, now) if checked.known else {}
-        if not barred:
-            return await self._send(delivery, recipients, deadline)
+        barred = in_force(checked, recipients, now)
         outcomes = {each: refused(each, why, attempt=attempt, now=now) for each, why in barred.items()}
         if rest := tuple(each for each in recipients if each not in barred):
             outcomes |= {each.recipient: each for each in await self._send(delivery, rest, deadline)}

@@ -168,10 +168,12 @@ def transaction(
     refusal = _unmet(offered, message)
     if refusal is not None:
         return Result((Answer(refusal, Phase.HELLO),) * len(recipients), reset=False, usable=True)
-    taken = recipients if offered.smtputf8 else tuple(filter(str.isascii, recipients))
+    plain = "".join(recipients).isascii()
+    taken = recipients if plain or offered.smtputf8 else tuple(filter(str.isascii, recipients))
     if not taken:
         return Result((Answer(NO_SMTPUTF8, Phase.HELLO),) * len(recipients), reset=False, usable=True)
-    lines = [_mail(offered, message, taken), *[_rcpt(offered, message, recipient) for recipient in taken]]
+    utf8 = message.utf8 or (offered.smtputf8 and not plain)
+    lines = [_mail(offered, message, utf8=utf8), *[_rcpt(offered, message, recipient) for recipient in taken]]
     envelope = _pipelined(lines, pace) if offered.pipelining else _step_by_step(lines, pace)
     replies, data = yield from envelope
     answers, closing = _envelope_answers(replies, len(taken))
@@ -194,7 +196,7 @@ def transaction(
         by_recipient = dict(zip(taken, answers, strict=True))
         unsent = Answer(NO_SMTPUTF8, Phase.HELLO)
         answers = [by_recipient.get(recipient, unsent) for recipient in recipients]
-    return Result(tuple(answers), reset=not done, usable=not closing)
+    return Result(tuple(answers), not done, not closing)
 
 
 def dot_stuff(content: bytes) -> bytes:
@@ -277,13 +279,13 @@ def _unmet(offered: Capabilities, message: Message) -> Reply | None:
     return None
 
 
-def _mail(offered: Capabilities, message: Message, recipients: tuple[str, ...]) -> bytes:
+def _mail(offered: Capabilities, message: Message, *, utf8: bool) -> bytes:
     line = b"MAIL FROM:<%b>" % _path(message.mail_from)
     if offered.size is not None:
         line += b" SIZE=%d" % message.size
     if message.eightbit:
         line += b" BODY=8BITMIME"
-    if message.utf8 or not all(map(str.isascii, recipients)):
+    if utf8:
         line += b" SMTPUTF8"
     if offered.dsn:
         line += _parameter("RET", message.ret) + _parameter("ENVID", message.envid)
